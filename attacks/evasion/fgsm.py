@@ -1,0 +1,24 @@
+"""One step of the largest size along the sign of the gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from robustbench_kd.attacks.evasion import Ask, Evasion, Found
+from robustbench_kd.ops.ascent import hunt
+from robustbench_kd.ops.goals import Goal
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+
+
+@dataclass(frozen=True)
+class FGSM(Evasion):
+    """The fast gradient sign method, from the input itself; for L2 the gradient is normalised."""
+
+    name: ClassVar[str] = "fgsm"
+    source: ClassVar[str] = "Goodfellow, Shlens & Szegedy 2015, Explaining and harnessing, sec. 4"
+
+    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
+        z, _ = hunt(logits, x, goal, self.budget, steps=1, stride=1.0, start=x)
+        return z, {}

@@ -1,0 +1,55 @@
+"""Projected gradient ascent on the cross-entropy, from random points of the ball."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from robustbench_kd.attacks.evasion import Ask, Evasion, Found
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.ascent import hunt, restarted
+from robustbench_kd.ops.ball import uniform_start
+from robustbench_kd.ops.goals import Goal
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images, Mask
+
+
+@dataclass(frozen=True)
+class PGD(Evasion):
+    """``steps`` steps of length ``step`` (an eighth of the radius unless given), ``restarts`` times."""
+
+    name: ClassVar[str] = "pgd"
+    source: ClassVar[str] = "Madry et al. 2018, Towards deep learning models resistant, eq. 3"
+
+    steps: int = 20
+    step: float | None = None
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or self.restarts < 1:
+            raise BadSetting(f"{self.name} needs at least one step and one restart")
+        if self.step is not None and not 0 < self.step <= self.eps:
+            raise BadSetting(
+                f"a step must lie above 0 and not above eps ({self.eps:g}), not {self.step:g}"
+            )
+
+    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
+        stride = 0.125 if self.step is None else self.step / self.eps
+
+        def once(left: torch.Tensor, turn: int) -> tuple[Images, Mask]:
+            part = x[left]
+            start = uniform_start(part, self.budget, (seed / "start" / turn).generator())
+            return hunt(
+                logits,
+                part,
+                goal.take(left),
+                self.budget,
+                steps=self.steps,
+                stride=stride,
+                start=start,
+            )
+
+        return restarted(once, x, self.restarts)[0], {}

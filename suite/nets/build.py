@@ -1,0 +1,66 @@
+"""Networks by name: ``resnet-12-24-48`` is ours, ``timm:resnet18`` anything that timm knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.nets.resnet import SmallResNet
+from robustbench_kd.seed import Seed
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network is built for: images, classes, and the statistics it normalises with."""
+
+    channels: int
+    size: int
+    classes: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def blank(self, count: int = 1) -> torch.Tensor:
+        """Black images of this shape."""
+        return torch.zeros(count, self.channels, self.size, self.size)
+
+
+def build(name: str, shape: Shape, seed: Seed) -> nn.Module:
+    """A fresh network; its first weights depend on the seed alone.
+
+    Raises:
+        BadSetting: for a name that no family claims.
+    """
+    ours = re.fullmatch(r"resnet((?:-\d+)+)(?:x(\d+))?", name)
+    with torch.random.fork_rng(devices=[]):
+        # Layers draw their first weights from the global generator; the fork confines it.
+        torch.random.default_generator.manual_seed(seed.number())
+        if ours:
+            widths = [int(width) for width in ours[1].strip("-").split("-")]
+            return own_resnet(widths, shape, blocks=int(ours[2] or 1))
+        if name.startswith("timm:"):
+            from robustbench_kd.nets.timm import from_timm
+
+            return from_timm(name.removeprefix("timm:"), shape)
+    raise BadSetting(
+        f"no network named {name!r}; write resnet-12-24-48 (widths of the stages), "
+        "resnet-12-24-48x2 (two blocks each), or timm:NAME for any model of timm"
+    )
+
+
+def own_resnet(widths: Sequence[int], shape: Shape, blocks: int = 1) -> SmallResNet:
+    """The small residual network of these widths, channels last, which is quicker on the CPU."""
+    net = SmallResNet(
+        widths,
+        blocks=blocks,
+        channels=shape.channels,
+        classes=shape.classes,
+        mean=shape.mean,
+        deviation=shape.deviation,
+        stem=2 if shape.size > 16 else 1,
+    )
+    return net.to(memory_format=torch.channels_last)

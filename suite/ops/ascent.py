@@ -1,0 +1,87 @@
+"""Projected gradient ascent: the plain loop that trains, and the hunting loop that judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from robustbench_kd.ops.ball import project, steepest
+from robustbench_kd.ops.goals import Goal
+from robustbench_kd.ops.gradient import input_gradient
+from robustbench_kd.shapes import Images, Logits, Mask, PerExample
+from robustbench_kd.types import Budget
+
+Ask = Callable[[Images], Logits]
+Score = Callable[[Goal, Logits], PerExample]
+
+
+def ascend(
+    score: Callable[[Images], PerExample],
+    x: Images,
+    budget: Budget,
+    *,
+    steps: int,
+    stride: float,
+    start: Images,
+) -> Images:
+    """``steps`` steps of length ``stride * budget.amount`` up the score (Madry et al. 2018, eq. 3).
+
+    Every row takes every step: in training, all rows feed the loss whether they are won or not.
+    """
+    z = start
+    for _ in range(steps):
+        direction = steepest(input_gradient(score, z), budget.kind)
+        z = project(z + stride * budget.amount * direction, x, budget)
+    return z.detach()
+
+
+def hunt(
+    logits: Ask,
+    x: Images,
+    goal: Goal,
+    budget: Budget,
+    *,
+    steps: int,
+    stride: float,
+    start: Images,
+    score: Score = Goal.cross_entropy,
+) -> tuple[Images, Mask]:
+    """The same ascent, but a row that is won leaves the batch at once.
+
+    Returns the found inputs (rows that were never won: their last iterate) and which were won. A
+    row costs one forward and one backward pass a step, and one forward pass more at the end.
+    """
+    found, won = start.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    alive = torch.arange(len(x), device=x.device)
+    z = start
+    for step in range(steps + 1):
+        with torch.set_grad_enabled(step < steps):
+            z = z.detach().requires_grad_(step < steps)
+            scores = logits(z)
+        hit = goal.won(scores.detach())
+        found[alive] = z.detach()
+        won[alive[hit]] = True
+        if step == steps or bool(hit.all()):
+            break
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(score(goal, scores)[~hit].sum(), z)
+        alive, goal = alive[~hit], goal.take(~hit)
+        z = z.detach()[~hit] + stride * budget.amount * steepest(gradient[~hit], budget.kind)
+        z = project(z, x[alive], budget)
+    return found, won
+
+
+def restarted(
+    once: Callable[[Tensor, int], tuple[Images, Mask]], x: Images, restarts: int
+) -> tuple[Images, Mask]:
+    """``restarts`` tries, each on the rows that are left; ``once`` takes their positions."""
+    found, won = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for turn in range(restarts):
+        left = (~won).nonzero().squeeze(1)
+        if len(left) == 0:
+            break
+        z, hit = once(left, turn)
+        found[left], won[left] = z, hit
+    return found, won

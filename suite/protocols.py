@@ -1,0 +1,125 @@
+"""The nouns: what a subject, an attack, a defense and a scenario must offer, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor, nn
+
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Logits, Mask, PerExample
+from robustbench_kd.types import Budget, Examples, Exhibit, Schedule, Splits, Tainted, Threat
+
+V_contra = TypeVar("V_contra", contravariant=True)
+S = TypeVar("S")
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """A trained model, seen only through what can be asked of it."""
+
+    def answer(self, inputs: Tensor) -> Tensor:
+        """What it says: a label, a continuation, an image."""
+        ...
+
+    def surprise(self, examples: Examples) -> PerExample:
+        """How little it expected these targets, in nats."""
+        ...
+
+
+@runtime_checkable
+class WhiteBox(Subject, Protocol):
+    """A subject whose scores can be differentiated."""
+
+    def logits(self, inputs: Tensor) -> Logits:
+        """Scores by class, differentiable in the inputs."""
+        ...
+
+
+class Attack(Protocol[V_contra, S]):
+    """An adversary acts on the data before training and on the subject after; ``S`` in between."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    meets: ClassVar[type]
+
+    @property
+    def threat(self) -> Threat: ...
+    def before(self, data: Splits, seed: Seed) -> Tainted[S]: ...
+    def after(self, subject: V_contra, data: Splits, secret: S, seed: Seed) -> Exhibit: ...
+
+
+class Progress(Protocol):
+    """Where a long run says how far it is, and where it can be taken up again."""
+
+    def load(self, key: str) -> dict[str, Any] | None: ...
+    def save(self, key: str, state: dict[str, Any]) -> None: ...
+    def tell(self, key: str, done: int, total: int, note: str) -> None: ...
+
+
+class Silent:
+    """Progress that nobody follows and nothing keeps."""
+
+    def load(self, key: str) -> dict[str, Any] | None:
+        return None
+
+    def save(self, key: str, state: dict[str, Any]) -> None: ...
+    def tell(self, key: str, done: int, total: int, note: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Brief:
+    """All that a defender may use: data, teachers by role, a student to train, and the radius."""
+
+    data: Examples
+    teachers: Mapping[str, nn.Module]
+    student: nn.Module
+    budget: Budget
+    schedule: Schedule
+    seed: Seed
+    told: object = None
+    progress: Progress = Silent()
+
+
+class Defense(Protocol):
+    """Turns a brief into a student.
+
+    ``needs`` names the teachers by role, ``net`` the kind of student, ``formula`` what is minimised.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    formula: ClassVar[str]
+    starts_from: ClassVar[str]
+    net: ClassVar[str]
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    def harden(self, brief: Brief) -> nn.Module: ...
+
+
+class Scenario(Protocol):
+    """The ground: data, networks, and when two answers agree."""
+
+    name: ClassVar[str]
+
+    def splits(self, seed: Seed, *, whole: bool) -> Splits:
+        """All of the data, or (``whole=False``) only the test slice that ships with the package."""
+        ...
+
+    def student(self, kind: str, seed: Seed) -> nn.Module: ...
+    def teacher(self, role: str, data: Examples, seed: Seed, progress: Progress) -> nn.Module: ...
+    def subject(self, net: nn.Module) -> Subject: ...
+    def agree(self, answers: Tensor, wanted: Tensor) -> Mask: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the judge looks things up in: its own clean copy, never the adversary's."""
+
+    threat: Threat
+    scenario: Scenario
+    data: Splits
+    learned: object = None

@@ -1,0 +1,114 @@
+"""What every ground of small images shares; a ground itself is a file of literals and a loader."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd.errors import BadSetting, MissingData
+from robustbench_kd.nets.build import Shape, build
+from robustbench_kd.ops.ascent import ascend
+from robustbench_kd.ops.ball import uniform_start
+from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.ops.losses import cross_entropy
+from robustbench_kd.protocols import Progress
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Mask, Scalar
+from robustbench_kd.subjects import Classifier, classifier
+from robustbench_kd.train import Turn, fit
+from robustbench_kd.types import Budget, Examples, Schedule, Splits
+
+
+def plain_loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+    """Cross-entropy with the labels on the inputs as they are."""
+    return cross_entropy(net(batch.inputs), batch.targets).mean()
+
+
+def robust_loss(budget: Budget, steps: int) -> Callable[[nn.Module, Examples, Turn], Scalar]:
+    """Cross-entropy on PGD's inputs: adversarial training (Madry et al. 2018, eq. 2)."""
+
+    def loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+        x, y = batch.inputs, batch.targets
+        start = uniform_start(x, budget, turn.noise)
+        with held_still(net):
+            z = ascend(
+                lambda z: cross_entropy(net(z), y), x, budget, steps=steps, stride=0.25, start=start
+            )
+        return cross_entropy(net(z), y).mean()
+
+    return loss
+
+
+@dataclass(frozen=True)
+class ImageScenario:
+    """A ground of small images: ``student_net`` and ``teacher_net`` are names for ``nets.build``."""
+
+    name: ClassVar[str] = ""
+    shape: ClassVar[Shape]
+    student_net: ClassVar[str]
+    teacher_net: ClassVar[str]
+    budget: ClassVar[Budget]
+    teaching: ClassVar[dict[str, Schedule]]
+    teacher_steps: ClassVar[int] = 5
+
+    folder: str | None = field(default=None, compare=False)
+
+    def student(self, kind: str, seed: Seed) -> nn.Module:
+        """A fresh student: ``plain``, or any name that ``nets.build`` knows."""
+        return build(self.student_net if kind == "plain" else kind, self.shape, seed)
+
+    def teacher(self, role: str, data: Examples, seed: Seed, progress: Progress) -> nn.Module:
+        """The ``clean`` teacher learns the labels, the ``robust`` one by adversarial training."""
+        if role not in self.teaching:
+            raise BadSetting(
+                f"{self.name} teaches no {role!r} teacher; it has: {', '.join(self.teaching)}"
+            )
+        fresh = build(self.teacher_net, self.shape, seed / "weights")
+        loss = plain_loss if role == "clean" else robust_loss(self.budget, self.teacher_steps)
+        return fit(fresh, data, loss, self.teaching[role], seed / "fit", progress)
+
+    def subject(self, net: nn.Module) -> Classifier:
+        """The network as adversaries see it."""
+        return classifier(net, self.shape.classes)
+
+    def agree(self, answers: Tensor, wanted: Tensor) -> Mask:
+        """The same class."""
+        return answers == wanted
+
+
+def packed(images: np.ndarray, labels: np.ndarray, first: int, top: int, classes: int) -> Examples:
+    """Images of 0 to ``top`` and labels, as examples whose ids count up from ``first``.
+
+    Raises:
+        MissingData: where a label is no class, or images and labels differ in number.
+    """
+    if len(images) != len(labels):
+        raise MissingData(f"{len(images)} images but {len(labels)} labels")
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
+        raise MissingData(
+            f"labels reach from {labels.min()} to {labels.max()}, not 0..{classes - 1}"
+        )
+    inputs = torch.from_numpy(images.astype(np.float32) / top)
+    if inputs.dim() == 3:
+        inputs = inputs[:, None]
+    ids = torch.arange(first, first + len(labels))
+    return Examples(ids, inputs, torch.from_numpy(labels.astype(np.int64)))
+
+
+def nothing(like: Examples) -> Examples:
+    """No examples, in the shape of others: what a split holds that was not loaded."""
+    return like.take(torch.zeros(0, dtype=torch.int64))
+
+
+def digest(images: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256 of the bytes of images and labels."""
+    return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+
+
+__all__ = ["Budget", "ImageScenario", "Schedule", "Shape", "Splits", "digest", "nothing", "packed"]
