@@ -117,7 +117,7 @@ def _batches(data: Examples, size: int, seed: Seed) -> Iterator[tuple[Examples, 
 def _state(
     done: int, net: nn.Module, optimiser: torch.optim.Optimizer, objective: Objective
 ) -> dict[str, Any]:
-    carried = objective.state_dict() if isinstance(objective, Carries) else {}
+    carried: dict[str, Any] = objective.state_dict() if isinstance(objective, Carries) else {}
     return {
         "epochs": done,
         "net": net.state_dict(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -132,7 +132,7 @@ class Suspicion:
 Exhibit = Submission | Suspicion
 
 
-class Doubt(str, Enum):
+class Doubt(StrEnum):
     """Why a row may claim more than it has; printed in words and ranked below the others."""
 
     OVER_BUDGET = "an attack left its ball or the box"

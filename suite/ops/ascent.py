@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_kd.ops.ball import project, steepest
 from robustbench_kd.ops.goals import Goal
-from robustbench_kd.ops.gradient import input_gradient
+from robustbench_kd.ops.gradient import held_still, input_gradient
 from robustbench_kd.shapes import Images, Logits, Mask, PerExample
 from robustbench_kd.types import Budget
 
@@ -85,3 +85,24 @@ def restarted(
         z, hit = once(left, turn)
         found[left], won[left] = z, hit
     return found, won
+
+
+def worst_case(
+    net: nn.Module,
+    x: Images,
+    budget: Budget,
+    score: Callable[[Logits, Images], PerExample],
+    *,
+    steps: int,
+    stride: float,
+    start: Images,
+) -> Images:
+    """The inner maximisation of training: ``score`` of the network's logits, and of the input.
+
+    The network is in eval mode meanwhile, so that its running statistics are not fed by the
+    attack's passes, and is handed back in the mode it came in.
+    """
+    with held_still(net):
+        return ascend(
+            lambda z: score(net(z), z), x, budget, steps=steps, stride=stride, start=start
+        )

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.nets.build import Shape, build
-from robustbench_kd.ops.ascent import ascend
+from robustbench_kd.ops.ascent import worst_case
 from robustbench_kd.ops.ball import uniform_start
-from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
@@ -36,10 +35,9 @@ def robust_loss(budget: Budget, steps: int) -> Callable[[nn.Module, Examples, Tu
     def loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
         x, y = batch.inputs, batch.targets
         start = uniform_start(x, budget, turn.noise)
-        with held_still(net):
-            z = ascend(
-                lambda z: cross_entropy(net(z), y), x, budget, steps=steps, stride=0.25, start=start
-            )
+        z = worst_case(
+            net, x, budget, lambda s, _: cross_entropy(s, y), steps=steps, stride=0.25, start=start
+        )
         return cross_entropy(net(z), y).mean()
 
     return loss
@@ -47,7 +45,7 @@ def robust_loss(budget: Budget, steps: int) -> Callable[[nn.Module, Examples, Tu
 
 @dataclass(frozen=True)
 class ImageScenario:
-    """A ground of small images: ``student_net`` and ``teacher_net`` are names for ``nets.build``."""
+    """A ground of small images; ``student_net`` and ``teacher_net`` name networks to build."""
 
     name: ClassVar[str] = ""
     shape: ClassVar[Shape]
