@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from robustbench_kd.shapes import Images, PerExample
 from robustbench_kd.types import Budget, Norm
@@ -10,7 +11,7 @@ from robustbench_kd.types import Budget, Norm
 TINY = 1e-12
 
 
-def spread(values: PerExample, like: Images) -> Images:
+def spread(values: PerExample, like: Images) -> Tensor:
     """One number an example, shaped so that it multiplies images."""
     return values.view(-1, *([1] * (like.dim() - 1)))
 
