@@ -53,8 +53,8 @@ class Entry:
                 f"imported: {type(why).__name__}: {why}"
             ) from why
         for value in vars(module).values():
-            own = getattr(value, "__module__", self.module) == self.module
-            if own and getattr(value, "name", None) == self.name:
+            ours = not isinstance(value, type) or value.__module__ == self.module
+            if ours and getattr(value, "name", None) == self.name:
                 return value
         raise BrokenPlugin(f"{self.module} defines nothing with the name {self.name!r}")
 

@@ -47,6 +47,10 @@ class BadModel(RobustbenchError):
     """A network that does not answer as a classifier of this scenario must."""
 
 
+class BadSubmission(RobustbenchError):
+    """What an adversary handed in cannot be judged; its run makes no row."""
+
+
 class BadRecord(RobustbenchError):
     """A record or its evidence that is damaged, or that claims what a replay does not confirm."""
 

@@ -86,7 +86,7 @@ class Brief:
 class Defense(Protocol):
     """Turns a brief into a student.
 
-    ``needs`` names the teachers by role, ``net`` the kind of student, ``formula`` what is minimised.
+    ``needs`` names the teachers by role, ``net`` the kind of student, ``formula`` the loss.
     """
 
     name: ClassVar[str]
@@ -101,9 +101,16 @@ class Defense(Protocol):
 
 
 class Scenario(Protocol):
-    """The ground: data, networks, and when two answers agree."""
+    """The ground: data, networks, and when two answers agree.
+
+    ``edition`` is the digest of the training data, ``nets`` names the network of the teachers and
+    of each kind of student, ``teaching`` holds the schedule of each teacher by role.
+    """
 
     name: ClassVar[str]
+    edition: ClassVar[str]
+    nets: ClassVar[dict[str, str]]
+    teaching: ClassVar[dict[str, Schedule]]
 
     def splits(self, seed: Seed, *, whole: bool) -> Splits:
         """All of the data, or (``whole=False``) only the test slice that ships with the package."""

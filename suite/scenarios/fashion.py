@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from robustbench_kd.errors import MissingData
+from robustbench_kd.places import cache
 from robustbench_kd.scenarios.images import (
     Budget,
     ImageScenario,
@@ -42,9 +43,9 @@ class Fashion(ImageScenario):
     """Fashion-MNIST: ``folder`` is where the four files of the whole set may lie."""
 
     name: ClassVar[str] = "fashion"
+    edition: ClassVar[str] = DIGESTS["train"]
     shape: ClassVar[Shape] = Shape(1, 28, 10, (0.286,), (0.353,))
-    student_net: ClassVar[str] = "resnet-12-24-48"
-    teacher_net: ClassVar[str] = "resnet-32-64-128"
+    nets: ClassVar[dict[str, str]] = {"plain": "resnet-12-24-48", "teacher": "resnet-32-64-128"}
     budget: ClassVar[Budget] = Budget("linf", 0.1)
     teaching: ClassVar[dict[str, Schedule]] = {
         "clean": Schedule(epochs=5),
@@ -52,7 +53,7 @@ class Fashion(ImageScenario):
     }
 
     def splits(self, seed: Seed, *, whole: bool) -> Splits:
-        """55,000 images to train, 5,000 to choose by, and 10,000 (or the packaged 1,000) to test."""
+        """55,000 images to train on, 5,000 to choose by, 10,000 (packaged: 1,000) to test."""
         if not whole:
             with (files("robustbench_kd") / "data" / "fashion-test-1000.npz").open("rb") as file:
                 stored = np.load(file, allow_pickle=False)
@@ -74,15 +75,9 @@ def places(folder: str | None) -> list[Path]:
     """Where the whole set is looked for, first to last."""
     given = folder or os.environ.get("ROBUSTBENCH_KD_DATA")
     roots = [Path(given)] if given else []
-    roots += [cache(), DEBIAN]
+    roots += [cache() / "data", DEBIAN]
     inside = ("", "fashion-mnist", "FashionMNIST/raw")
     return [root / name for root in roots for name in inside]
-
-
-def cache() -> Path:
-    """The folder of downloads, beside everything else that is kept between runs."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ROBUSTBENCH_KD_CACHE") or Path(home) / "robustbench-kd") / "data"
 
 
 def find(folder: str | None) -> Path:
@@ -97,16 +92,16 @@ def find(folder: str | None) -> Path:
     try:
         from torchvision.datasets import FashionMNIST
 
-        cache().mkdir(parents=True, exist_ok=True)
-        FashionMNIST(str(cache()), download=True)
+        (cache() / "data").mkdir(parents=True, exist_ok=True)
+        FashionMNIST(str(cache() / "data"), download=True)
     except (ImportError, OSError, RuntimeError) as why:
         raise MissingData(
             "training on fashion needs the whole of Fashion-MNIST, and it is in none of the four "
-            f"places: the cache ({cache()}); a folder given by --data or ROBUSTBENCH_KD_DATA with "
+            f"places: the cache ({cache() / 'data'}); a folder given by --data or ROBUSTBENCH_KD_DATA with "
             "the four idx .gz files; Debian's package (apt-get install dataset-fashion-mnist); or "
             f"a download by torchvision, which failed just now: {why}"
         ) from why
-    return cache() / "FashionMNIST" / "raw"
+    return cache() / "data" / "FashionMNIST" / "raw"
 
 
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

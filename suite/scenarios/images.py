@@ -45,12 +45,12 @@ def robust_loss(budget: Budget, steps: int) -> Callable[[nn.Module, Examples, Tu
 
 @dataclass(frozen=True)
 class ImageScenario:
-    """A ground of small images; ``student_net`` and ``teacher_net`` name networks to build."""
+    """A ground of small images; ``nets`` names the networks: the teachers', and by kind of student."""
 
     name: ClassVar[str] = ""
+    edition: ClassVar[str] = ""
     shape: ClassVar[Shape]
-    student_net: ClassVar[str]
-    teacher_net: ClassVar[str]
+    nets: ClassVar[dict[str, str]]
     budget: ClassVar[Budget]
     teaching: ClassVar[dict[str, Schedule]]
     teacher_steps: ClassVar[int] = 5
@@ -58,8 +58,8 @@ class ImageScenario:
     folder: str | None = field(default=None, compare=False)
 
     def student(self, kind: str, seed: Seed) -> nn.Module:
-        """A fresh student: ``plain``, or any name that ``nets.build`` knows."""
-        return build(self.student_net if kind == "plain" else kind, self.shape, seed)
+        """A fresh network: a kind of student (``plain``), or any name that can be built."""
+        return build(self.nets.get(kind, kind), self.shape, seed)
 
     def teacher(self, role: str, data: Examples, seed: Seed, progress: Progress) -> nn.Module:
         """The ``clean`` teacher learns the labels, the ``robust`` one by adversarial training."""
@@ -67,7 +67,7 @@ class ImageScenario:
             raise BadSetting(
                 f"{self.name} teaches no {role!r} teacher; it has: {', '.join(self.teaching)}"
             )
-        fresh = build(self.teacher_net, self.shape, seed / "weights")
+        fresh = build(self.nets["teacher"], self.shape, seed / "weights")
         loss = plain_loss if role == "clean" else robust_loss(self.budget, self.teacher_steps)
         return fit(fresh, data, loss, self.teaching[role], seed / "fit", progress)
 

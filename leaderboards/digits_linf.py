@@ -1,0 +1,34 @@
+"""Handwritten digits, 8x8, under small changes of every pixel: the board that runs in seconds."""
+
+from __future__ import annotations
+
+from robustbench_kd.types import Budget, Leaderboard, Schedule
+
+DIGITS_LINF = Leaderboard(
+    name="digits-linf",
+    title="Handwritten digits, Linf 0.1",
+    scenario="digits",
+    budget=Budget("linf", 0.1),
+    panel=(
+        "untouched",
+        "fgsm",
+        "pgd:steps=20",
+        "carlini-wagner-linf",
+        "autoattack:form=lean",
+    ),
+    defenses=(
+        "labels",
+        "distillation",
+        "distillation:teacher=robust",
+        "defensive-distillation",
+        "adversarial-training",
+        "trades",
+        "ard",
+        "rslad",
+        "iad",
+        "adaad",
+        "mtard",
+        "mtard:balance=entropy",
+    ),
+    schedule=Schedule(epochs=20, batch=64),
+)

@@ -1,0 +1,68 @@
+"""The judge: looks up its own clean copy, asks the subject again, and measures what was spent."""
+
+from __future__ import annotations
+
+import torch
+
+from robustbench_kd.errors import BadSubmission
+from robustbench_kd.ops.ball import distance
+from robustbench_kd.ops.coding import decode, encode
+from robustbench_kd.protocols import Case, Subject
+from robustbench_kd.shapes import Images
+from robustbench_kd.types import Budget, Doubt, Evidence, Examples, Exhibit, Submission
+
+SLACK = 1e-5  # pixel units; what float32 rounding may add to a projection
+
+
+def judge(exhibit: Exhibit, subject: Subject, case: Case) -> Evidence:
+    """The verdict on every example of the test split.
+
+    Columns of a submission: ``right`` (the subject still answers as it should), ``spent`` (the
+    distance, in the threat's norm), ``won`` where a certain answer was wanted, and the adversary's
+    notes. Rows outside of the ball or the box are judged on the clean input and raise a doubt.
+
+    Raises:
+        BadSubmission: where ids are not those of the test split, shapes differ, or inputs are NaN.
+    """
+    if not isinstance(exhibit, Submission):
+        raise BadSubmission("this case is about inputs, and a suspicion holds none")
+    clean = _clean(exhibit, case)
+    budget = case.threat.budget or Budget("linf", 0.0)
+    inside = _inside(exhibit.inputs, clean, budget)
+    doubts = frozenset() if bool(inside.all()) else frozenset({Doubt.OVER_BUDGET})
+    kept = torch.where(
+        inside.view(-1, *[1] * (clean.inputs.dim() - 1)), exhibit.inputs, clean.inputs
+    )
+    codes = encode(kept, clean.inputs, budget)
+    judged = decode(codes, clean.inputs, budget)
+    answers = subject.answer(judged)
+    columns = {
+        "right": case.scenario.agree(answers, clean.targets),
+        "spent": distance(judged, clean.inputs, budget.kind),
+        **exhibit.notes,
+    }
+    if exhibit.wanted is not None:
+        columns["won"] = case.scenario.agree(answers, exhibit.wanted)
+    return Evidence(exhibit.ids, columns, doubts, codes)
+
+
+def _clean(exhibit: Submission, case: Case) -> Examples:
+    test = case.data.test
+    if sorted(exhibit.ids.tolist()) != sorted(test.ids.tolist()):
+        raise BadSubmission("the submission must hold every test example exactly once")
+    clean = test.named(exhibit.ids)
+    if exhibit.inputs.shape != clean.inputs.shape:
+        raise BadSubmission(
+            f"the submission's inputs have shape {tuple(exhibit.inputs.shape)}, the clean ones "
+            f"{tuple(clean.inputs.shape)}"
+        )
+    if not bool(torch.isfinite(exhibit.inputs).all()):
+        raise BadSubmission("the submission holds inputs that are NaN or infinite")
+    return clean
+
+
+def _inside(inputs: Images, clean: Examples, budget: Budget) -> torch.Tensor:
+    spent = distance(inputs, clean.inputs, budget.kind)
+    flat = inputs.flatten(1)
+    boxed = (flat.amin(1) >= -SLACK) & (flat.amax(1) <= 1 + SLACK)
+    return boxed & (spent <= budget.amount * (1 + SLACK) + SLACK)

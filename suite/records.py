@@ -1,0 +1,205 @@
+"""Records: what was observed, example by example, as immutable JSON that anyone can check.
+
+This room needs no torch, so that comparing two records starts in a blink.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from robustbench_kd.errors import BadRecord
+from robustbench_kd.ops.bits import pack, unpack
+from robustbench_kd.ops.intervals import wilson
+
+SCHEMA = "robustbench-kd.record/1"
+Json = dict[str, Any]
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys, no spaces and no NaN: the same text for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Share:
+    """A count of a count, with Wilson's 95 % interval."""
+
+    hits: int
+    count: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.hits, self.count)
+
+    def __str__(self) -> str:
+        """In percent: ``0.0 [0.0, 0.8]``."""
+        low, high = self.interval
+        return f"{100 * self.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack on one student: a bit an example, the passes spent, and what was noted."""
+
+    attack: str
+    settings: Json
+    seed: int
+    count: int
+    right: int
+    bits: str
+    forward: int
+    backward: int
+    notes: Json = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> list[bool]:
+        """Whether each example is still answered right."""
+        return unpack(self.bits, self.count)
+
+    @property
+    def share(self) -> Share:
+        return Share(self.right, self.count)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One student under one panel. Files are never edited; a correction is another record."""
+
+    board: str
+    scenario: str
+    defense: Json  # name, settings, label; for somebody's own model: the name it was given
+    model: Json  # weights, net, parameters, macs, origin, key
+    teachers: Json  # weights by role
+    data: Json  # edition, ids, inputs, count
+    threat: Json  # norm, eps
+    seed: int
+    limit: int | None
+    cells: tuple[Cell, ...]
+    robust: Json  # hits, count, low, high, bits: the worst case over the panel
+    wide: tuple[Cell, ...]
+    evidence: Json  # file digest, bytes, rows
+    health: Json
+    doubts: tuple[str, ...]
+    versions: Json
+    spent: Json  # CPU seconds; not part of any claim
+    schema: str = SCHEMA
+
+    @property
+    def label(self) -> str:
+        """The defense as one types it, or the name of somebody's model."""
+        label: str = self.defense["label"]
+        return label
+
+    @property
+    def clean(self) -> Share:
+        """The accuracy on untouched inputs."""
+        return self.cell("untouched").share
+
+    @property
+    def worst(self) -> Share:
+        """The share answered right under every attack of the panel."""
+        return Share(self.robust["hits"], self.robust["count"])
+
+    @property
+    def flags(self) -> list[bool]:
+        """Whether each example survives the whole panel."""
+        return unpack(self.robust["bits"], self.robust["count"])
+
+    def cell(self, attack: str) -> Cell:
+        """The cell of an attack, by its name or as it was typed.
+
+        Raises:
+            BadRecord: where the record has none.
+        """
+        for cell in self.cells:
+            if attack in (cell.attack, cell.attack.partition(":")[0]):
+                return cell
+        raise BadRecord(f"the record of {self.label} on {self.board} has no attack {attack!r}")
+
+    def json(self) -> Json:
+        """The record as plain JSON, its own digest included."""
+        body: Json = json.loads(canonical(dataclasses.asdict(self)))
+        return {**body, "id": digest(body)}
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of everything else in the record."""
+        identity: str = self.json()["id"]
+        return identity
+
+
+def worst_case(cells: Iterable[Cell]) -> list[bool]:
+    """An example is robust if it survives every attack."""
+    return [all(row) for row in zip(*(cell.flags for cell in cells), strict=True)]
+
+
+def summed(flags: Sequence[bool]) -> Json:
+    """Flags as a record keeps them: counts, interval and bits."""
+    low, high = wilson(sum(flags), len(flags))
+    return {
+        "hits": sum(flags),
+        "count": len(flags),
+        "low": low,
+        "high": high,
+        "bits": pack(flags),
+    }
+
+
+def parse(text: str, where: str) -> Record:
+    """The record in a text.
+
+    Raises:
+        BadRecord: where it is no record of this schema, is damaged, or contradicts itself.
+    """
+    try:
+        body = json.loads(text)
+        schema = body.get("schema")
+        if schema != SCHEMA:
+            raise BadRecord(f"{where} has schema {schema!r}; this version reads {SCHEMA!r}")
+        claimed = body.pop("id")
+        if digest(body) != claimed:
+            raise BadRecord(f"{where} does not match its own digest: it was damaged or edited")
+        cells = {
+            part: tuple(Cell(**{**cell, "doubts": tuple(cell["doubts"])}) for cell in body[part])
+            for part in ("cells", "wide")
+        }
+        record = Record(**{**body, **cells, "doubts": tuple(body["doubts"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as why:
+        raise BadRecord(f"{where} is no record: {type(why).__name__}: {why}") from why
+    consistent(record, where)
+    return record
+
+
+def consistent(record: Record, where: str) -> None:
+    """Bits, counts and intervals must tell one story.
+
+    Raises:
+        BadRecord: naming the first thing that does not.
+    """
+    try:
+        for cell in (*record.cells, *record.wide):
+            if sum(cell.flags) != cell.right:
+                raise BadRecord(f"{where}: {cell.attack} counts {cell.right}, its bits do not")
+            if not (cell.forward >= 0 and cell.backward >= 0):
+                raise BadRecord(f"{where}: {cell.attack} spent a negative number of passes")
+        if not record.cells or summed(worst_case(record.cells)) != record.robust:
+            raise BadRecord(f"{where}: the worst case is not that of the attacks' bits")
+        if any(cell.count != record.data["count"] for cell in record.cells):
+            raise BadRecord(f"{where}: an attack was tried on another number of examples")
+    except (ValueError, TypeError, KeyError) as why:
+        raise BadRecord(f"{where} contradicts itself: {why}") from why

@@ -1,0 +1,139 @@
+"""Verify: one forward pass over the stored inputs, and the claim stands or falls."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from robustbench_kd.errors import BadRecord
+from robustbench_kd.evidence import Proof, restore
+from robustbench_kd.nets.measure import weights_digest
+from robustbench_kd.ops.ball import distance
+from robustbench_kd.ops.losses import margin
+from robustbench_kd.protocols import Scenario
+from robustbench_kd.records import Record, digest
+from robustbench_kd.schooling import scenario_of
+from robustbench_kd.seed import Seed
+from robustbench_kd.store import find_net, load_record, read_bytes, undump
+from robustbench_kd.trials import examples_digest
+from robustbench_kd.types import Budget, Examples
+
+MARGINAL = 1e-3  # scores this close may fall either way on another machine
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay confirmed: so many examples broken, so many left, so many too close to call."""
+
+    broken: int
+    robust: int
+    marginal: int
+    forward: int
+
+
+def verify(path: Path, net: nn.Module | None = None) -> Replay:
+    """Replays a record: digests, counts, ball, box, and every verdict.
+
+    A replay proves that the examples counted as broken are broken: the robust accuracy is at most
+    what the record says. That no attack could break more, nothing can prove.
+
+    Args:
+        path: the record; its evidence lies beside it.
+        net: the network, where the record is about one that neither ships nor is kept.
+
+    Raises:
+        BadRecord: naming the first thing that does not hold.
+    """
+    record = load_record(path)
+    raw = read_bytes(path.with_suffix(".safetensors"))
+    if hashlib.sha256(raw).hexdigest() != record.evidence.get("sha256"):
+        raise BadRecord(f"the evidence beside {path} is not the one its record was made with")
+    scenario = scenario_of(record.scenario)
+    net = net if net is not None else _network(record, scenario)
+    if weights_digest(net.state_dict()) != record.model["weights"]:
+        raise BadRecord(f"{path} is about other weights than the network that was given")
+    clean = _clean(record, scenario)
+    budget = Budget(record.threat["norm"], record.threat["eps"])
+    proof = restore(undump(raw, str(path))[0], clean, budget, f"beside {path}")
+    _agrees(record, proof, path)
+    inputs = proof.inputs(clean, budget)
+    _within(inputs, clean, budget, path)
+    return _ask(record, scenario, net, clean, inputs, proof, path)
+
+
+def _network(record: Record, scenario: Scenario) -> nn.Module:
+    kept = find_net(record.model["key"]) if record.model["key"] else None
+    if kept is None:
+        raise BadRecord(
+            f"the network of {record.label} is not kept here; give it by --model to verify"
+        )
+    net = scenario.student(record.model["net"], Seed())
+    net.load_state_dict(kept.state)
+    return net.eval()
+
+
+def _clean(record: Record, scenario: Scenario) -> Examples:
+    test = scenario.splits(Seed(record.seed), whole=False).test
+    test = test.take(torch.arange(min(record.data["count"], len(test))))
+    known = (examples_digest(test), digest(test.ids.tolist()))
+    if known != (record.data["examples"], record.data["ids"]):
+        raise BadRecord(f"the record of {record.label} is about other images than the ones here")
+    return test
+
+
+def _agrees(record: Record, proof: Proof, path: Path) -> None:
+    """The evidence breaks exactly the examples that the record calls broken though once right."""
+    control = torch.tensor(record.cell("untouched").flags)
+    broken = control & ~torch.tensor(record.flags)
+    if not torch.equal(proof.broke >= 0, broken):
+        raise BadRecord(f"{path}: the evidence and the bits name different examples as broken")
+    for place, cell in enumerate(record.cells):
+        by = proof.broke == place
+        if bool((by & torch.tensor(cell.flags)).any()):
+            raise BadRecord(f"{path}: {cell.attack} is credited with examples it did not break")
+
+
+def _within(inputs: torch.Tensor, clean: Examples, budget: Budget, path: Path) -> None:
+    spent = distance(inputs, clean.inputs, budget.kind)
+    if bool((spent > budget.amount * (1 + 1e-6) + 1e-7).any()):
+        raise BadRecord(f"{path}: a stored input lies outside of the ball")
+    if bool((inputs < 0).any() or (inputs > 1).any()):
+        raise BadRecord(f"{path}: a stored input lies outside of the box [0, 1]")
+
+
+def _ask(
+    record: Record,
+    scenario: Scenario,
+    net: nn.Module,
+    clean: Examples,
+    inputs: torch.Tensor,
+    proof: Proof,
+    path: Path,
+) -> Replay:
+    subject = scenario.subject(net)
+    moved = proof.broke >= 0
+    asked = torch.cat([clean.inputs, inputs[moved]])
+    wanted = torch.cat([clean.targets, clean.targets[moved]])
+    with torch.inference_mode():
+        scores = torch.cat([subject.logits(part) for part in asked.split(500)])  # type: ignore[attr-defined]
+    right = scenario.agree(scores.argmax(1), wanted)
+    close = margin(scores, wanted).abs() < MARGINAL
+    claimed = torch.tensor(record.cell("untouched").flags + [False] * int(moved.sum()))
+    wrong = (right != claimed) & ~close
+    if bool(wrong.any()):
+        where = int(wrong.nonzero()[0])
+        what = "an untouched" if where < len(clean) else "a stored"
+        raise BadRecord(
+            f"{path}: the network does not answer {what} input as the record says "
+            f"({int(wrong.sum())} of {len(asked)})"
+        )
+    return Replay(
+        broken=int(moved.sum()),
+        robust=sum(record.flags),
+        marginal=int(close.sum()),
+        forward=len(asked),
+    )

@@ -1,0 +1,203 @@
+"""Records, evidence and trained networks on disk: written whole or not at all, read or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from robustbench_kd.errors import BadRecord, SaveFailed
+from robustbench_kd.nets.measure import weights_digest
+from robustbench_kd.places import cache, shipped
+from robustbench_kd.records import Json, Record, canonical, parse
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes under a temporary name, syncs, renames; a crash leaves the old file or none.
+
+    Raises:
+        SaveFailed: where the folder or the disk refuses; nothing is left behind.
+    """
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as why:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise SaveFailed(
+            f"could not write {path}: {why.strerror or why}; free some space or name another "
+            "folder by ROBUSTBENCH_KD_CACHE or --out"
+        ) from why
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what a killed process left under a temporary name."""
+    for part in folder.glob(".*.part"):
+        pid = int(found[1]) if (found := re.search(r"\.(\d+)\.part$", part.name)) else 0
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            part.unlink(missing_ok=True)
+        except PermissionError:
+            continue
+
+
+def dump(tensors: Mapping[str, Tensor], card: Json) -> bytes:
+    """Tensors and one card as safetensors; the same bytes for the same content."""
+    solid = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return save(solid, {"robustbench_kd": canonical(card)})
+
+
+def undump(data: bytes, where: str) -> tuple[dict[str, Tensor], Json]:
+    """The tensors and the card.
+
+    Raises:
+        BadRecord: where the bytes are no such file.
+    """
+    try:
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        card: Json = json.loads(head.get("__metadata__", {}).get("robustbench_kd", "{}"))
+        return load(data), card
+    except (SafetensorError, ValueError, UnicodeDecodeError) as why:
+        raise BadRecord(f"{where} is damaged: {why}; remove it to have it made again") from why
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        BadRecord: where it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as why:
+        raise BadRecord(f"cannot read {path}: {why.strerror or why}") from why
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A network from disk: its weights, its card, and whether it shipped with the package."""
+
+    state: dict[str, Tensor]
+    card: Json
+    shipped: bool
+
+
+def net_name(card: Json) -> str:
+    """``fashion-linf--ard--seed0--0123456789ab.safetensors``: readable, and unique by its key."""
+    slug = re.sub(r"[^a-z0-9.=]+", "-", card["title"].lower()).strip("-")
+    return f"{slug}--{card['key'][:12]}.safetensors"
+
+
+def save_net(state: Mapping[str, Tensor], card: Json, folder: Path | None = None) -> Path:
+    """Keeps a trained network under the key on its card."""
+    path = (folder or cache() / "nets") / net_name(card)
+    write_whole(path, dump(state, {**card, "weights": weights_digest(state)}))
+    return path
+
+
+def find_net(key: str) -> Kept | None:
+    """The network of this key: from the package first, then from earlier runs.
+
+    Raises:
+        BadRecord: where a file of that key is damaged or holds other weights than its card says.
+    """
+    for folder in (shipped("students"), cache() / "nets"):
+        for path in sorted(folder.glob(f"*--{key[:12]}.safetensors")):
+            state, card = undump(read_bytes(path), str(path))
+            if card.get("key") != key or card.get("weights") != weights_digest(state):
+                raise BadRecord(f"{path} does not hold the weights on its card; remove it")
+            return Kept(state, card, folder == shipped("students"))
+    return None
+
+
+def save_cell(key: str, tensors: Mapping[str, Tensor], card: Json) -> None:
+    """Keeps what one attack achieved, so that a run that was cut off goes on after it."""
+    write_whole(cache() / "cells" / f"{key}.safetensors", dump(tensors, card))
+
+
+def find_cell(key: str) -> tuple[dict[str, Tensor], Json] | None:
+    """What this attack achieved in an earlier run, if it did."""
+    path = cache() / "cells" / f"{key}.safetensors"
+    return undump(read_bytes(path), str(path)) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Progress of a training on disk: the state after the last whole epoch, by run and stage."""
+
+    run: str
+    say: Callable[[str, int, int, str], None]
+
+    def _path(self, key: str) -> Path:
+        return cache() / "progress" / f"{self.run[:16]}-{re.sub('[^a-z0-9-]', '-', key)}.pt"
+
+    def load(self, key: str) -> dict[str, Any] | None:
+        path = self._path(key)
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(BytesIO(read_bytes(path)), weights_only=True)
+        return state
+
+    def save(self, key: str, state: dict[str, Any]) -> None:
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        write_whole(self._path(key), buffer.getvalue())
+
+    def tell(self, key: str, done: int, total: int, note: str) -> None:
+        self.say(key, done, total, note)
+
+    def clear(self) -> None:
+        """Removes the states: the run has ended and its network is kept."""
+        for path in (cache() / "progress").glob(f"{self.run[:16]}-*.pt"):
+            path.unlink(missing_ok=True)
+
+
+def record_name(record: Record) -> str:
+    """The stem of a record's two files."""
+    slug = re.sub(r"[^a-z0-9.=]+", "-", record.label.lower()).strip("-")
+    return f"{slug}--seed{record.seed}--{record.id[:12]}"
+
+
+def save_record(record: Record, evidence: bytes, folder: Path) -> Path:
+    """Writes evidence and record; the record last, so that no record is without its evidence."""
+    path = folder / record.board / f"{record_name(record)}.json"
+    write_whole(path.with_suffix(".safetensors"), evidence)
+    text = json.dumps(record.json(), indent=1, sort_keys=True, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+    return path
+
+
+def load_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        BadRecord: where it cannot be read, is damaged, or contradicts itself.
+    """
+    try:
+        return parse(read_bytes(path).decode(), str(path))
+    except UnicodeDecodeError as why:
+        raise BadRecord(f"{path} is no record: {why}") from why
+
+
+def load_records(folder: Path | None = None, board: str = "*") -> list[Record]:
+    """All records of a folder (the committed ones unless given), in order of their names."""
+    root = folder or shipped("records")
+    return [load_record(path) for path in sorted(root.glob(f"{board}/*.json"))]

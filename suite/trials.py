@@ -1,0 +1,136 @@
+"""One attack on one student, judged, and kept so that a run that was cut off goes on after it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd import catalogue, settings
+from robustbench_kd.errors import Incompatible
+from robustbench_kd.judge import judge
+from robustbench_kd.nets.measure import weights_digest
+from robustbench_kd.ops.bits import pack
+from robustbench_kd.protocols import Attack, Case, Scenario
+from robustbench_kd.records import Cell, digest
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Mask, PerExample
+from robustbench_kd.store import find_cell, save_cell
+from robustbench_kd.types import Evidence, Examples, Leaderboard, Splits
+
+ENGINE = 1  # raised whenever an attack or the judge may answer differently for the same settings
+AnyAttack = Attack[Any, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network and the ground it is tried on; ``weights`` is the digest of the network."""
+
+    scenario: Scenario
+    net: nn.Module
+    weights: str
+    test: Examples
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack achieved: the cell of the record, and by example what proves it."""
+
+    cell: Cell
+    right: Mask
+    codes: Tensor
+
+
+def board_of(name: str) -> Leaderboard:
+    """The leaderboard of this name."""
+    return cast(Leaderboard, catalogue.find("leaderboards", name).load())
+
+
+def attack_of(text: str, board: Leaderboard) -> AnyAttack:
+    """The attack as typed; radius and norm are the board's unless they are given."""
+    name, inner, rest = catalogue.split_name(text)
+    entry = catalogue.find("attacks", name).load()
+    given: dict[str, Any] = {"eps": board.budget.amount, "norm": board.budget.kind}
+    if inner is not None:
+        return cast(AnyAttack, entry.from_text(inner, rest, **given))
+    return cast(AnyAttack, settings.configure(entry, settings.parse(rest), **given))
+
+
+def meet(trial: Trial, text: str, attack: AnyAttack) -> None:
+    """Refuses an attack that asks for more than the subject offers.
+
+    Raises:
+        Incompatible: before anything is spent.
+    """
+    if not isinstance(trial.scenario.subject(trial.net), attack.meets):
+        raise Incompatible(text, f"a {attack.meets.__name__}", trial.scenario.name)
+
+
+def attempt(trial: Trial, text: str, attack: AnyAttack) -> Outcome:
+    """Tries the attack, or takes the outcome of an earlier try of the same question."""
+    question = {
+        "engine": ENGINE,
+        "weights": trial.weights,
+        "attack": text,
+        "settings": settings.written(attack),
+        "examples": examples_digest(trial.test),
+        "seed": trial.seed,
+    }
+    key = digest(question)
+    found = find_cell(key)
+    if found is not None:
+        tensors, card = found
+        kept = {**card["cell"], "doubts": tuple(card["cell"]["doubts"])}
+        return Outcome(Cell(**kept), tensors["right"], tensors["codes"])
+    subject = trial.scenario.subject(trial.net)
+    nothing = trial.test.take(torch.arange(0))
+    data, seed = Splits(nothing, nothing, trial.test), Seed(trial.seed) / text
+    secret = attack.before(data, seed / "before").secret
+    exhibit = attack.after(subject, data, secret, seed / "after")
+    passes = getattr(subject, "passes", None)
+    spent = (passes.forward, passes.backward) if passes is not None else (0, 0)
+    verdict = judge(exhibit, subject, Case(attack.threat, trial.scenario, data))
+    outcome = _outcome(trial, text, attack, verdict, spent)
+    save_cell(
+        key,
+        {"right": outcome.right, "codes": outcome.codes},
+        {"cell": asdict(outcome.cell), "question": question},
+    )
+    return outcome
+
+
+def examples_digest(examples: Examples) -> str:
+    """SHA-256 of inputs and targets."""
+    return weights_digest({"inputs": examples.inputs, "targets": examples.targets})
+
+
+def _outcome(
+    trial: Trial, text: str, attack: AnyAttack, verdict: Evidence, spent: tuple[int, int]
+) -> Outcome:
+    right = verdict.columns["right"].bool().cpu()
+    codes = verdict.codes
+    cell = Cell(
+        attack=text,
+        settings=settings.written(attack),
+        seed=trial.seed,
+        count=len(right),
+        right=int(right.sum()),
+        bits=pack(right.tolist()),
+        forward=spent[0],
+        backward=spent[1],
+        notes=_medians({k: v for k, v in verdict.columns.items() if k != "right"}),
+        doubts=tuple(sorted(doubt.value for doubt in verdict.doubts)),
+    )
+    return Outcome(cell, right, torch.zeros(0) if codes is None else codes.cpu())
+
+
+def _medians(columns: dict[str, PerExample]) -> dict[str, float | None]:
+    """The median of each column; none where most of it is infinite, which JSON cannot say."""
+    middles = {name: float(column.float().nanmedian()) for name, column in columns.items()}
+    return {
+        f"median_{name}": round(middle, 6) if abs(middle) < float("inf") else None
+        for name, middle in middles.items()
+    }
