@@ -38,6 +38,7 @@ class WhiteBox(Subject, Protocol):
         ...
 
 
+@runtime_checkable
 class Attack(Protocol[V_contra, S]):
     """An adversary acts on the data before training and on the subject after; ``S`` in between."""
 
@@ -51,6 +52,7 @@ class Attack(Protocol[V_contra, S]):
     def after(self, subject: V_contra, data: Splits, secret: S, seed: Seed) -> Exhibit: ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Where a long run says how far it is, and where it can be taken up again."""
 
@@ -83,6 +85,7 @@ class Brief:
     progress: Progress = Silent()
 
 
+@runtime_checkable
 class Defense(Protocol):
     """Turns a brief into a student.
 
@@ -100,6 +103,7 @@ class Defense(Protocol):
     def harden(self, brief: Brief) -> nn.Module: ...
 
 
+@runtime_checkable
 class Scenario(Protocol):
     """The ground: data, networks, and when two answers agree.
 

@@ -1,0 +1,23 @@
+"""One thread, checked shapes, and a cache of its own for every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+CHECKED = ("ops", "attacks", "defenses", "judge", "train", "subjects", "nets")
+
+# Before anything of ours is imported: shapes and types of every call in these rooms are checked.
+install_import_hook([f"robustbench_kd.{room}" for room in CHECKED], "beartype.beartype")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh folder in place of the user's cache."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ROBUSTBENCH_KD_CACHE", str(folder))
+    return folder
