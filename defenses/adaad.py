@@ -1,4 +1,4 @@
-"""AdaAD: the attack looks for where student and teacher differ most, and the loss closes the gap."""
+"""AdaAD: the attack seeks where student and teacher differ most, and the loss closes the gap."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class AdaAD(AdversarialRecipe):
     name: ClassVar[str] = "adaad"
     source: ClassVar[str] = "Huang et al. 2023, Boosting accuracy and robustness, eq. 5 and 6"
     formula: ClassVar[str] = (
-        "alpha KL(T_r(x') || S(x')) + (1 - alpha) KL(T_r(x) || S(x)), x' = argmax KL(T_r(x') || S(x'))"
+        "alpha KL(T_r(x') || S(x')) + (1 - alpha) KL(T_r(x) || S(x)), "
+        "x' = argmax KL(T_r(x') || S(x'))"
     )
 
     alpha: float = 1.0

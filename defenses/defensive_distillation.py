@@ -1,4 +1,4 @@
-"""Defensive distillation: a teacher and a student of one kind, both trained at a high temperature."""
+"""Defensive distillation: teacher and student of one kind, both trained at a high temperature."""
 
 from __future__ import annotations
 

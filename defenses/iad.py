@@ -62,11 +62,11 @@ class IAD(AdversarialRecipe):
                 start=uniform_start(x, brief.budget, turn.noise),
             )
             moved, plain = student(z), student(x)
-            taught = divergence(says(batch.ids), moved)
-            if turn.done < self.begin:
-                return taught.mean()
-            with torch.no_grad():
-                known = teacher(z).softmax(1).gather(1, y[:, None]).squeeze(1) ** self.trust
-            return (taught + (1 - known) * divergence(plain, moved)).mean()
+            loss = divergence(says(batch.ids), moved)
+            if turn.done >= self.begin:
+                with torch.no_grad():
+                    known = teacher(z).softmax(1).gather(1, y[:, None]).squeeze(1) ** self.trust
+                loss = loss + (1 - known) * divergence(plain, moved)
+            return loss.mean()
 
         return objective

@@ -24,7 +24,8 @@ class RSLAD(AdversarialRecipe):
     name: ClassVar[str] = "rslad"
     source: ClassVar[str] = "Zi et al. 2021, Revisiting adversarial robustness distillation, eq. 4"
     formula: ClassVar[str] = (
-        "share KL(T_r(x) || S(x')) + (1 - share) KL(T_r(x) || S(x)), x' = argmax KL(T_r(x) || S(x'))"
+        "share KL(T_r(x) || S(x')) + (1 - share) KL(T_r(x) || S(x)), "
+        "x' = argmax KL(T_r(x) || S(x'))"
     )
 
     share: float = 5 / 6

@@ -96,7 +96,7 @@ def find(kind: str, name: str) -> Entry:
 
 
 def split_name(text: str) -> tuple[str, str | None, str]:
-    """A name as typed -> (entry, class of a bridge, settings): ``ard:alpha=.9``, ``art:ZooAttack``."""
+    """A name as typed -> (entry, class of a bridge, settings): ``ard:alpha=.9``, ``art:DeepFool``."""
     name, _, rest = text.partition(":")
     if name in BRIDGES:
         inner, _, rest = rest.partition(":")

@@ -17,6 +17,7 @@ from robustbench_kd.errors import BadSetting
 from robustbench_kd.evidence import prove
 from robustbench_kd.health import examine, probe
 from robustbench_kd.nets.measure import macs, parameters, weights_digest
+from robustbench_kd.protocols import WhiteBox
 from robustbench_kd.records import Json, Record, digest, summed, worst_case
 from robustbench_kd.schooling import Say, Trained, defense_of, label_of, scenario_of, student
 from robustbench_kd.seed import Seed
@@ -86,15 +87,18 @@ def evaluate(
     for text, attack in adversaries.items():
         meet(trial, text, attack)
     subject = scenario.subject(trained.net)
-    doubts = set(probe(subject, test, accept_probabilities))
+    white = subject if isinstance(subject, WhiteBox) else None
+    doubts = set(probe(white, test, accept_probabilities)) if white else set()
 
     began, outcomes = time.process_time(), []
     for n, (text, attack) in enumerate(adversaries.items()):
         say(text, n, len(panel) + 1, "")
         outcomes.append(attempt(trial, text, attack))
     say("health", len(panel), len(panel) + 1, "")
-    health, signs = examine(subject, test, contest.budget, Seed(seed) / "health")
-    doubts |= signs
+    health: Json = {}
+    if white:
+        health, signs = examine(white, test, contest.budget, Seed(seed) / "health")
+        doubts |= signs
     wider = _wide(trial, contest, say) if wide else []
     say("done", len(panel) + 1, len(panel) + 1, "")
     proof = prove(test.ids, [o.right for o in outcomes], [o.codes for o in outcomes])

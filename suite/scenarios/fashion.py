@@ -97,8 +97,8 @@ def find(folder: str | None) -> Path:
     except (ImportError, OSError, RuntimeError) as why:
         raise MissingData(
             "training on fashion needs the whole of Fashion-MNIST, and it is in none of the four "
-            f"places: the cache ({cache() / 'data'}); a folder given by --data or ROBUSTBENCH_KD_DATA with "
-            "the four idx .gz files; Debian's package (apt-get install dataset-fashion-mnist); or "
+            f"places: the cache ({cache() / 'data'}); a folder with the four idx .gz files, given by "
+            "--data or ROBUSTBENCH_KD_DATA; Debian's package (apt-get install dataset-fashion-mnist); or "
             f"a download by torchvision, which failed just now: {why}"
         ) from why
     return cache() / "data" / "FashionMNIST" / "raw"

@@ -45,7 +45,7 @@ def robust_loss(budget: Budget, steps: int) -> Callable[[nn.Module, Examples, Tu
 
 @dataclass(frozen=True)
 class ImageScenario:
-    """A ground of small images; ``nets`` names the networks: the teachers', and by kind of student."""
+    """A ground of small images; ``nets`` names the teachers' network and the students' by kind."""
 
     name: ClassVar[str] = ""
     edition: ClassVar[str] = ""
