@@ -1,0 +1,62 @@
+"""The least L2 perturbation that changes the answer, found by Adam under a change of variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from robustbench_kd.attacks.evasion import Ask, Evasion, Found
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.carlini import carlini_wagner, within
+from robustbench_kd.ops.goals import Goal
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.types import Norm
+
+
+@dataclass(frozen=True)
+class CarliniWagner(Evasion):
+    """Minimum norm, judged at the radius ``eps``; the note ``norm`` keeps what each input needs.
+
+    Rates, rounds and the first weight are those of the authors' code; they take 10,000 steps a
+    round, which is what ``steps`` trades for time.
+
+    Args:
+        steps: of Adam, in each round.
+        rounds: of the search for the weight of the goal against the norm.
+        rate: Adam's learning rate.
+        c: the weight of the first round.
+        kappa: the confidence: by how many logits the goal must lead.
+    """
+
+    name: ClassVar[str] = "carlini-wagner"
+    source: ClassVar[str] = "Carlini & Wagner 2017, Towards evaluating the robustness, sec. VI.A"
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+
+    eps: float = 1.0
+    norm: Norm = "l2"
+    steps: int = 200
+    rounds: int = 9
+    rate: float = 0.01
+    c: float = 0.001
+    kappa: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.steps, self.rounds) < 1:
+            raise BadSetting(f"{self.name} needs at least one step and one round")
+        if not (self.rate > 0 and self.c > 0 and self.kappa >= 0):
+            raise BadSetting(f"{self.name} needs rate and c above 0, and kappa of at least 0")
+
+    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
+        z, norm = carlini_wagner(
+            logits,
+            x,
+            goal,
+            rounds=self.rounds,
+            steps=self.steps,
+            rate=self.rate,
+            c=self.c,
+            kappa=self.kappa,
+        )
+        return within(z, x, norm, self.eps), {"norm": norm}
