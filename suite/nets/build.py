@@ -1,4 +1,4 @@
-"""Networks by name: ``resnet-12-24-48`` is ours, ``timm:resnet18`` anything that timm knows."""
+"""Our networks by name: ``resnet-12-24-48``, ``resnet-16-32x2``. (Those of timm: bridges.timm.)"""
 
 from __future__ import annotations
 
@@ -38,14 +38,10 @@ def build(name: str, shape: Shape, seed: Seed) -> nn.Module:
     ours = re.fullmatch(r"resnet((?:-\d+)+)(?:x(\d+))?", name)
     with torch.random.fork_rng(devices=[]):
         # Layers draw their first weights from the global generator; the fork confines it.
-        torch.random.default_generator.manual_seed(seed.number())
+        torch.default_generator.manual_seed(seed.number())
         if ours:
             widths = [int(width) for width in ours[1].strip("-").split("-")]
             return own_resnet(widths, shape, blocks=int(ours[2] or 1))
-        if name.startswith("timm:"):
-            from robustbench_kd.nets.timm import from_timm
-
-            return from_timm(name.removeprefix("timm:"), shape)
     raise BadSetting(
         f"no network named {name!r}; write resnet-12-24-48 (widths of the stages), "
         "resnet-12-24-48x2 (two blocks each), or timm:NAME for any model of timm"

@@ -58,7 +58,11 @@ class ImageScenario:
     folder: str | None = field(default=None, compare=False)
 
     def student(self, kind: str, seed: Seed) -> nn.Module:
-        """A fresh network: a kind of student (``plain``), or any name that can be built."""
+        """A fresh network: a kind of student (``plain``), one of ``nets.build``, or ``timm:NAME``."""
+        if kind.startswith("timm:"):
+            from robustbench_kd.bridges.timm import from_timm  # slow to import, and rarely asked
+
+            return from_timm(kind.removeprefix("timm:"), self.shape, seed)
         return build(self.nets.get(kind, kind), self.shape, seed)
 
     def teacher(self, role: str, data: Examples, seed: Seed, progress: Progress) -> nn.Module:
