@@ -58,7 +58,7 @@ class ImageScenario:
     folder: str | None = field(default=None, compare=False)
 
     def student(self, kind: str, seed: Seed) -> nn.Module:
-        """A fresh network: a kind of student (``plain``), one of ``nets.build``, or ``timm:NAME``."""
+        """A fresh network: a kind of student, a name of ``nets.build``, or ``timm:NAME``."""
         if kind.startswith("timm:"):
             from robustbench_kd.bridges.timm import from_timm  # slow to import, and rarely asked
 
