@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 CHECKED = ("ops", "attacks", "defenses", "judge", "train", "subjects", "nets")
 
 # Before anything of ours is imported: shapes and types of every call in these rooms are checked.
-install_import_hook([f"robustbench_kd.{room}" for room in CHECKED], "beartype.beartype")
+install_import_hook([f"robustbench_kd.{room}" for room in CHECKED], "checking.checker")
 torch.set_num_threads(1)
 
 

@@ -1,0 +1,93 @@
+"""What every leaderboard keeps to; a new file is under these laws at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from robustbench_kd import catalogue
+from robustbench_kd.schooling import (
+    defense_of,
+    label_of,
+    refuse,
+    scenario_of,
+    student_card,
+)
+from robustbench_kd.trials import attack_of, board_of
+from robustbench_kd.types import Leaderboard
+
+NAMES = list(catalogue.entries("leaderboards"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_bears_the_name_of_its_file(name: str) -> None:
+    board = board_of(name)
+    assert isinstance(board, Leaderboard)
+    assert board.name == name
+    assert board.title.strip()
+    assert catalogue.find("leaderboards", name).summary()
+    assert json.loads(json.dumps(asdict(board), allow_nan=False))["name"] == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_scenario_is_known_and_takes_each_of_its_defenses(name: str) -> None:
+    board = board_of(name)
+    ground = scenario_of(board.scenario)
+    for text in board.defenses:
+        refuse(ground, defense_of(text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_panel_starts_with_the_control_and_every_attack_parses(name: str) -> None:
+    board = board_of(name)
+    assert board.panel[0] == "untouched"
+    assert len(set(board.panel)) == len(board.panel) > 1
+    for text in (*board.panel, *board.wide):
+        attack_of(text, board)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_attack_of_its_panel_moves_within_its_ball(name: str) -> None:
+    board = board_of(name)
+    for text in board.panel[1:]:
+        assert attack_of(text, board).threat.budget == board.budget
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_asks_of_the_whole_test_set_it_asks_of_the_slice_too(name: str) -> None:
+    board = board_of(name)
+    assert set(board.wide) <= set(board.panel)
+    assert not board.wide or board.wide[0] == "untouched"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_defenses_are_written_as_their_labels_and_differ(name: str) -> None:
+    """A record is found on the board by its label, so there is one way to write it."""
+    board = board_of(name)
+    assert [label_of(defense_of(text)) for text in board.defenses] == list(board.defenses)
+    assert len(set(board.defenses)) == len(board.defenses) > 0
+    assert "labels" in board.defenses, "the undistilled control is missing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds_are_given_for_defenses_that_stand_on_it(name: str) -> None:
+    board = board_of(name)
+    assert set(board.more_seeds) <= set(board.defenses)
+    for defense in board.defenses:
+        seeds = board.seeds_of(defense)
+        assert len(set(seeds)) == len(seeds) > 0
+        assert set(board.seeds) <= set(seeds)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_student_has_a_key_of_its_own(name: str) -> None:
+    board = board_of(name)
+    ground = scenario_of(board.scenario)
+    keys = [
+        student_card(board, ground, defense_of(text), seed)["key"]
+        for text in board.defenses
+        for seed in board.seeds_of(text)
+    ]
+    assert len(set(keys)) == len(keys)

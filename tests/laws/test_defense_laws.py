@@ -1,0 +1,149 @@
+"""What every defense of the catalogue keeps to; a new file is under these laws at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd import catalogue, settings
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.nets.measure import weights_digest
+from robustbench_kd.protocols import Brief
+from robustbench_kd.scenarios.digits import Digits
+from robustbench_kd.schooling import defense_of, label_of
+from robustbench_kd.seed import Seed
+from robustbench_kd.trials import board_of
+from robustbench_kd.types import Budget, Examples, Schedule
+
+NAMES = sorted(
+    {
+        *catalogue.entries("defenses"),
+        *(text for board in ("digits-linf", "fashion-linf") for text in board_of(board).defenses),
+    }
+)
+SMALL = {"plain": "resnet-4-8"}
+COUNT = 64
+
+
+def images() -> Examples:
+    return Digits().splits(Seed(), whole=True).train.take(torch.arange(COUNT))
+
+
+def stand_in(role: str) -> nn.Module:
+    """A teacher for any role: drawn weights and statistics, loud opinions, frozen as in a run."""
+    net = Digits().student("resnet-4-8", Seed() / "teacher" / role)
+    noise = (Seed() / "statistics" / role).generator()
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            layer.running_mean.copy_(torch.rand(layer.num_features, generator=noise) / 4)
+            layer.running_var.copy_(torch.rand(layer.num_features, generator=noise) + 0.5)
+        if isinstance(layer, nn.Linear):
+            layer.weight.data.mul_(8)
+    return net.eval().requires_grad_(False)
+
+
+def brief(defense: Any, seed: int = 0) -> Brief:
+    """All that a defender may use, made small: 64 digits, one epoch, a tiny network."""
+    return Brief(
+        data=images(),
+        teachers={role: stand_in(role) for role in defense.needs},
+        student=Digits().student(SMALL.get(defense.net, defense.net), Seed() / "student"),
+        budget=Budget("linf", 0.1),
+        schedule=Schedule(epochs=1, batch=24),
+        seed=Seed(seed) / defense.name,
+    )
+
+
+def state(net: nn.Module) -> tuple[Any, ...]:
+    """Everything about a network that a careless defense could change."""
+    return (
+        weights_digest(net.state_dict()),
+        [module.training for module in net.modules()],
+        [weight.requires_grad for weight in net.parameters()],
+        [weight.grad is None for weight in net.parameters()],
+    )
+
+
+def copies(data: Examples) -> list[Tensor]:
+    return [data.ids.clone(), data.inputs.clone(), data.targets.clone()]
+
+
+@pytest.mark.parametrize("name", catalogue.entries("defenses"))
+def test_it_bears_the_name_of_its_file_and_states_source_and_formula(name: str) -> None:
+    entry = catalogue.find("defenses", name).load()
+    assert entry.name == name
+    assert entry.source.strip()
+    assert entry.formula.strip()
+    assert entry.starts_from in ("fresh", *entry().needs)
+    assert entry.net.strip()
+    assert catalogue.find("defenses", name).summary()
+    assert (entry.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_settings_are_frozen_survive_json_and_are_typed_as_they_are_read(name: str) -> None:
+    defense: Any = defense_of(name)
+    for field in dataclasses.fields(defense):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(defense, field.name, getattr(defense, field.name))
+    written = settings.written(defense)
+    assert json.loads(json.dumps(written, allow_nan=False)) == written
+    assert type(defense)(**written) == defense
+    assert defense_of(label_of(defense)) == defense
+
+
+@pytest.mark.parametrize("name", catalogue.entries("defenses"))
+def test_impossible_settings_are_refused(name: str) -> None:
+    """Below any range that a share, a weight, a temperature or a number of steps can have."""
+    entry = catalogue.find("defenses", name).load()
+    for field in dataclasses.fields(entry):
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            with pytest.raises(BadSetting):
+                settings.configure(entry, {field.name: "-1"})
+    with pytest.raises(BadSetting, match="no setting 'colour'"):
+        settings.configure(entry, {"colour": "red"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_a_student_and_leaves_everything_else_alone(name: str) -> None:
+    defense = defense_of(name)
+    given = brief(defense)
+    student, data = state(given.student), copies(given.data)
+    teachers = {role: state(net) for role, net in given.teachers.items()}
+    start = torch.get_rng_state()
+
+    hardened = defense.harden(given)
+
+    assert state(given.student) == student, "the student that was passed in has changed"
+    assert {role: state(net) for role, net in given.teachers.items()} == teachers
+    assert all(torch.equal(a, b) for a, b in zip(data, copies(given.data), strict=True))
+    assert torch.equal(torch.get_rng_state(), start), "it drew from the global generator"
+
+    assert not any(module.training for module in hardened.modules()), "not in eval mode"
+    assert all(weight.requires_grad for weight in hardened.parameters()), "weights stay frozen"
+    with torch.inference_mode():
+        logits = hardened(given.data.inputs)
+    assert logits.shape == (COUNT, 10)
+    assert bool(torch.isfinite(logits).all())
+    fresh, trained = dict(given.student.named_parameters()), dict(hardened.named_parameters())
+    assert fresh.keys() == trained.keys()
+    still = [key for key in fresh if torch.equal(fresh[key], trained[key])]
+    assert still == [], "these weights were never taught"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_student_and_another_seed_another(name: str) -> None:
+    defense = defense_of(name)
+    with torch.random.fork_rng(devices=[]):
+        once = weights_digest(defense.harden(brief(defense)).state_dict())
+        torch.rand(17)
+        again = weights_digest(defense.harden(brief(defense)).state_dict())
+    assert once == again
+    assert once != weights_digest(defense.harden(brief(defense, seed=1)).state_dict())
