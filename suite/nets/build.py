@@ -35,24 +35,30 @@ def build(name: str, shape: Shape, seed: Seed) -> nn.Module:
     Raises:
         BadSetting: for a name that no family claims.
     """
-    ours = re.fullmatch(r"resnet((?:-\d+)+)(?:x(\d+))?", name)
+    ours = re.fullmatch(r"resnet((?:-\d+(?::\d+(?:,\d+)*)?)+)(?:x(\d+))?", name)
     with torch.random.fork_rng(devices=[]):
         # Layers draw their first weights from the global generator; the fork confines it.
         torch.default_generator.manual_seed(seed.number())
         if ours:
-            widths = [int(width) for width in ours[1].strip("-").split("-")]
-            return own_resnet(widths, shape, blocks=int(ours[2] or 1))
+            stages = [stage.partition(":") for stage in ours[1].strip("-").split("-")]
+            widths = [int(width) for width, _, _ in stages]
+            inner = [
+                [int(n) for n in inside.split(",")] if inside else [int(width)] * int(ours[2] or 1)
+                for width, _, inside in stages
+            ]
+            return own_resnet(widths, inner, shape)
     raise BadSetting(
         f"no network named {name!r}; write resnet-12-24-48 (widths of the stages), "
-        "resnet-12-24-48x2 (two blocks each), or timm:NAME for any model of timm"
+        "resnet-12-24-48x2 (two blocks each), resnet-12:6-24:12,24-48:48 (inner widths of each "
+        "block), or timm:NAME for any model of timm"
     )
 
 
-def own_resnet(widths: Sequence[int], shape: Shape, blocks: int = 1) -> SmallResNet:
+def own_resnet(widths: Sequence[int], inner: Sequence[Sequence[int]], shape: Shape) -> SmallResNet:
     """The small residual network of these widths, channels last, which is quicker on the CPU."""
     net = SmallResNet(
         widths,
-        blocks=blocks,
+        inner=inner,
         channels=shape.channels,
         classes=shape.classes,
         mean=shape.mean,

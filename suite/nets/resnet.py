@@ -26,13 +26,16 @@ class Normalise(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is 1x1 only where the shape changes."""
+    """Two 3x3 convolutions beside a shortcut, which is 1x1 only where the shape changes.
 
-    def __init__(self, wide: int, out: int, stride: int) -> None:
+    ``inner`` is the number of channels between the two.
+    """
+
+    def __init__(self, wide: int, out: int, stride: int, inner: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(wide, out, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(out)
-        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.first = nn.Conv2d(wide, inner, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(inner)
+        self.second = nn.Conv2d(inner, out, 3, 1, 1, bias=False)
         self.second_norm = nn.BatchNorm2d(out)
         self.shortcut: nn.Module = nn.Identity()
         if wide != out or stride != 1:
@@ -50,7 +53,8 @@ class SmallResNet(nn.Module):
 
     Args:
         widths: channels of each stage.
-        blocks: blocks in each stage.
+        inner: by stage, the inner channels of each of its blocks; one block as wide as its stage
+            unless given.
         stem: stride of the first convolution; 2 quarters the cost of everything after it.
     """
 
@@ -62,7 +66,7 @@ class SmallResNet(nn.Module):
         classes: int,
         mean: Sequence[float],
         deviation: Sequence[float],
-        blocks: int = 1,
+        inner: Sequence[Sequence[int]] | None = None,
         stem: int = 2,
     ) -> None:
         super().__init__()
@@ -71,9 +75,10 @@ class SmallResNet(nn.Module):
         self.stem_norm = nn.BatchNorm2d(widths[0])
         stages: list[nn.Module] = []
         wide = widths[0]
-        for stage, out in enumerate(widths):
-            for n in range(blocks):
-                stages.append(Block(wide, out, 2 if stage > 0 and n == 0 else 1))
+        inside = inner if inner is not None else [[width] for width in widths]
+        for stage, (out, blocks) in enumerate(zip(widths, inside, strict=True)):
+            for n, narrow in enumerate(blocks):
+                stages.append(Block(wide, out, 2 if stage > 0 and n == 0 else 1, narrow))
                 wide = out
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(wide, classes)
