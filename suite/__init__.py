@@ -1,0 +1,39 @@
+"""A benchmark of what knowledge distillation does to security.
+
+``import robustbench_kd`` is quick: what needs torch is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robustbench_kd.comparison import Comparison, compare
+    from robustbench_kd.records import Record
+    from robustbench_kd.replay import Replay, verify
+    from robustbench_kd.runner import evaluate
+    from robustbench_kd.shelf import load_records
+
+HOMES = {
+    "Comparison": "comparison",
+    "Record": "records",
+    "Replay": "replay",
+    "compare": "comparison",
+    "evaluate": "runner",
+    "load_records": "shelf",
+    "verify": "replay",
+}
+__all__ = ["Comparison", "Record", "Replay", "compare", "evaluate", "load_records", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("robustbench_kd.version").current()
+    if name not in HOMES:
+        raise AttributeError(f"module 'robustbench_kd' has no attribute {name!r}")
+    return getattr(import_module(f"robustbench_kd.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

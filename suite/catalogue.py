@@ -12,7 +12,7 @@ import ast
 import importlib
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -34,6 +34,12 @@ class Entry:
     module: str
     attribute: str | None
     path: Path | None
+    clash: str = ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it ships with this package."""
+        return self.path is not None
 
     def load(self) -> Any:
         """The class (or, for leaderboards, the value) behind the name.
@@ -41,6 +47,8 @@ class Entry:
         Raises:
             BrokenPlugin: where it cannot be imported, with the reason.
         """
+        if self.clash:
+            raise BrokenPlugin(self.clash)
         try:
             module = importlib.import_module(self.module)
             if self.attribute is not None:
@@ -67,19 +75,20 @@ class Entry:
 
 
 def entries(kind: str) -> dict[str, Entry]:
-    """All entries of a kind by name, ours first, in alphabetical order.
+    """All entries of a kind by name, in alphabetical order.
 
-    Raises:
-        BrokenPlugin: where two distributions claim one name.
+    Where two distributions claim one name, nobody gets it: its entry says so when it is loaded.
     """
     found = {entry.name: entry for entry in _ours(kind)}
     for point in sorted(entry_points(group=f"robustbench_kd.{kind}"), key=lambda p: p.name):
+        entry = _theirs(kind, point)
         if point.name in found:
-            raise BrokenPlugin(
+            clash = (
                 f"two {kind} are called {point.name!r}: {found[point.name].module} and "
                 f"{point.module}; uninstall or rename one of them"
             )
-        found[point.name] = _theirs(kind, point)
+            entry = replace(entry, clash=clash)
+        found[point.name] = entry
     return dict(sorted(found.items()))
 
 
@@ -96,7 +105,7 @@ def find(kind: str, name: str) -> Entry:
 
 
 def split_name(text: str) -> tuple[str, str | None, str]:
-    """A name as typed -> (entry, class of a bridge, settings): ``ard:alpha=.9``, ``art:DeepFool``."""
+    """A name as typed -> (entry, class of a bridge, settings), as in ``art:DeepFool``."""
     name, _, rest = text.partition(":")
     if name in BRIDGES:
         inner, _, rest = rest.partition(":")

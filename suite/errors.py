@@ -59,3 +59,15 @@ class SaveFailed(RobustbenchError):
     """Something that was to be written could not be; nothing half-written is left behind."""
 
     exit_code = 6
+
+
+class NotComparable(RobustbenchError):
+    """Two records that are about different questions, so that no pair can be made."""
+
+    exit_code = 4
+
+
+class NothingEvaluated(RobustbenchError):
+    """There is nothing to show: no record was found where records were looked for."""
+
+    exit_code = 5

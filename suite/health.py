@@ -36,8 +36,7 @@ def probe(subject: WhiteBox, test: Examples, accept_probabilities: bool) -> froz
     if len(test) == 0:
         raise BadModel("there is no test image: an empty slice proves nothing")
     x = test.inputs[:64]
-    with torch.inference_mode():
-        first, second = subject.logits(x), subject.logits(x)
+    first, second = _first_answer(subject, x), subject.logits(x).detach()
     if not bool(torch.isfinite(first).all()):
         raise BadModel("the network returns NaN or infinite scores for images in [0, 1]")
     doubts = set()
@@ -52,6 +51,25 @@ def probe(subject: WhiteBox, test: Examples, accept_probabilities: bool) -> froz
             )
         doubts.add(Doubt.PROBABILITIES)
     return frozenset(doubts)
+
+
+def _first_answer(subject: WhiteBox, x: Images) -> Logits:
+    """The scores, if the network takes such images and can be differentiated."""
+    try:
+        scores = subject.logits(x.clone().requires_grad_(True))
+    except BadModel:
+        raise
+    except Exception as why:  # it is somebody's code, which may fail in any way
+        raise BadModel(
+            f"the network fails on images of shape {tuple(x.shape)} in [0, 1]: "
+            f"{type(why).__name__}: {str(why).partition(chr(10))[0]}"
+        ) from why
+    if not scores.requires_grad:
+        raise BadModel(
+            "the network's scores cannot be differentiated with respect to the images, which "
+            "attacks that see the weights must do; remove no_grad and detach from its forward"
+        )
+    return scores.detach()
 
 
 def examine(

@@ -142,6 +142,11 @@ class Record:
         identity: str = self.json()["id"]
         return identity
 
+    @property
+    def claim(self) -> str:
+        """SHA-256 of all but the time it took: the same run, made again, makes the same claim."""
+        return digest({k: v for k, v in self.json().items() if k not in ("spent", "id")})
+
 
 def worst_case(cells: Iterable[Cell]) -> list[bool]:
     """An example is robust if it survives every attack."""

@@ -9,16 +9,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from robustbench_kd.errors import BadRecord
+from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.evidence import Proof, restore
+from robustbench_kd.files import read_bytes
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.ball import distance
+from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.ops.losses import margin
 from robustbench_kd.protocols import Scenario
 from robustbench_kd.records import Record, digest
 from robustbench_kd.schooling import scenario_of
 from robustbench_kd.seed import Seed
-from robustbench_kd.store import find_net, load_record, read_bytes, undump
+from robustbench_kd.shelf import load_record
+from robustbench_kd.store import find_net, undump
 from robustbench_kd.trials import examples_digest
 from robustbench_kd.types import Budget, Examples
 
@@ -47,28 +50,33 @@ def verify(path: Path, net: nn.Module | None = None) -> Replay:
 
     Raises:
         BadRecord: naming the first thing that does not hold.
+        BadModel: where the network is not here, or is another than the record's.
     """
     record = load_record(path)
     raw = read_bytes(path.with_suffix(".safetensors"))
     if hashlib.sha256(raw).hexdigest() != record.evidence.get("sha256"):
         raise BadRecord(f"the evidence beside {path} is not the one its record was made with")
     scenario = scenario_of(record.scenario)
+    given = net is not None
     net = net if net is not None else _network(record, scenario)
     if weights_digest(net.state_dict()) != record.model["weights"]:
-        raise BadRecord(f"{path} is about other weights than the network that was given")
+        if given:
+            raise BadModel(f"{path} is about other weights than the network that was given")
+        raise BadRecord(f"{path} is about other weights than those kept of {record.label}")
     clean = _clean(record, scenario)
     budget = Budget(record.threat["norm"], record.threat["eps"])
     proof = restore(undump(raw, str(path))[0], clean, budget, f"beside {path}")
     _agrees(record, proof, path)
     inputs = proof.inputs(clean, budget)
     _within(inputs, clean, budget, path)
-    return _ask(record, scenario, net, clean, inputs, proof, path)
+    with held_still(net):
+        return _ask(record, scenario, net, clean, inputs, proof, path)
 
 
 def _network(record: Record, scenario: Scenario) -> nn.Module:
     kept = find_net(record.model["key"]) if record.model["key"] else None
     if kept is None:
-        raise BadRecord(
+        raise BadModel(
             f"the network of {record.label} is not kept here; give it by --model to verify"
         )
     net = scenario.student(record.model["net"], Seed())

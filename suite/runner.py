@@ -15,21 +15,26 @@ from torch import nn
 
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.evidence import prove
+from robustbench_kd.files import expect_writable
 from robustbench_kd.health import examine, probe
 from robustbench_kd.nets.measure import macs, parameters, weights_digest
+from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.protocols import WhiteBox
 from robustbench_kd.records import Json, Record, digest, summed, worst_case
 from robustbench_kd.schooling import Say, Trained, defense_of, label_of, scenario_of, student
 from robustbench_kd.seed import Seed
 from robustbench_kd.settings import written
-from robustbench_kd.store import dump, save_record
+from robustbench_kd.shelf import kept, save_record
+from robustbench_kd.store import dump
 from robustbench_kd.trials import (
     Outcome,
     Trial,
     attack_of,
     attempt,
+    ball_of,
     board_of,
     examples_digest,
+    fingerprint,
     meet,
 )
 from robustbench_kd.types import Leaderboard
@@ -67,46 +72,56 @@ def evaluate(
         name: what to call a network of one's own.
         folder: where the scenario's whole data set may lie.
         accept_probabilities: judge a network that returns probabilities, with a doubt.
-        out: also write the record and its evidence to this folder.
+        out: also write the record and its evidence to this folder; they are kept in the cache
+            in any case, so that they can be verified and compared later.
         say: hears how far the run is: stage, done, total, note.
 
     Raises:
         RobustbenchError: with one sentence that says what is wrong and what would be right.
     """
+    folders = [kept(), *([] if out is None else [out])]
+    for place in folders:
+        expect_writable(place)
     contest = board_of(board)
     scenario = scenario_of(contest.scenario, folder)
     panel = tuple(dict.fromkeys(("untouched", *(attacks or contest.panel))))
     adversaries = {text: attack_of(text, contest) for text in panel}
+    ball = ball_of(adversaries, contest)
     if limit is not None and limit < 1:
         raise BadSetting(f"limit must be at least 1, not {limit}: an empty slice proves nothing")
     trained, entrant = _entrant(who, contest, name, seed, folder, train, say)
     test = scenario.splits(Seed(seed), whole=False).test
-    test = test if limit is None else test.take(torch.arange(min(limit, len(test))))
-    weights = weights_digest(trained.net.state_dict())
-    trial = Trial(scenario, trained.net, weights, test, seed)
-    for text, attack in adversaries.items():
-        meet(trial, text, attack)
-    subject = scenario.subject(trained.net)
-    white = subject if isinstance(subject, WhiteBox) else None
-    doubts = set(probe(white, test, accept_probabilities)) if white else set()
+    limit = None if limit is None or limit >= len(test) else limit
+    test = test if limit is None else test.take(torch.arange(limit))
+    with held_still(trained.net):
+        weights = weights_digest(trained.net.state_dict())
+        trial = Trial(scenario, trained.net, weights, test, seed)
+        for text, attack in adversaries.items():
+            meet(trial, text, attack)
+        subject = scenario.subject(trained.net)
+        white = subject if isinstance(subject, WhiteBox) else None
+        doubts = set(probe(white, test, accept_probabilities)) if white else set()
+        if white and trained.origin == "yours":
+            trial = replace(trial, answers=fingerprint(white, test))
 
-    began, outcomes = time.process_time(), []
-    for n, (text, attack) in enumerate(adversaries.items()):
-        say(text, n, len(panel) + 1, "")
-        outcomes.append(attempt(trial, text, attack))
-    say("health", len(panel), len(panel) + 1, "")
-    health: Json = {}
-    if white:
-        health, signs = examine(white, test, contest.budget, Seed(seed) / "health")
-        doubts |= signs
-    wider = _wide(trial, contest, say) if wide else []
-    say("done", len(panel) + 1, len(panel) + 1, "")
+        began, outcomes = time.process_time(), []
+        for n, (text, attack) in enumerate(adversaries.items()):
+            say(text, n, len(panel) + 1, "")
+            outcomes.append(attempt(trial, text, attack))
+        say("health", len(panel), len(panel) + 1, "")
+        health: Json = {}
+        if white:
+            health, signs = examine(white, test, ball, Seed(seed) / "health")
+            doubts |= signs
+        wider = _wide(trial, contest, say) if wide else []
+        say("done", len(panel) + 1, len(panel) + 1, "")
+        record = _fold(trial, contest, trained, entrant, outcomes, wider, limit)
     proof = prove(test.ids, [o.right for o in outcomes], [o.codes for o in outcomes])
     evidence = dump(proof.tensors(), {"what": "evidence"})
-    record = _fold(trial, contest, trained, entrant, outcomes, wider, limit)
     record = replace(
         record,
         health=health,
+        threat={"norm": ball.kind, "eps": ball.amount},
         doubts=tuple(sorted({d.value for d in doubts} | set(record.doubts))),
         evidence={
             "sha256": hashlib.sha256(evidence).hexdigest(),
@@ -115,8 +130,8 @@ def evaluate(
         },
         spent={"cpu_seconds": round(time.process_time() - began, 1)},
     )
-    if out is not None:
-        save_record(record, evidence, out)
+    for place in folders:
+        save_record(record, evidence, place)
     return record
 
 
@@ -132,7 +147,7 @@ def _entrant(
     """The network to try, and how the record names it."""
     if isinstance(who, nn.Module):
         called = name or type(who).__name__
-        return Trained(who.eval(), {}, "yours"), {"name": called, "label": called}
+        return Trained(who, {}, "yours"), {"name": called, "label": called}
     defense = defense_of(who)
     scenario = scenario_of(board.scenario, folder)
     trained = student(board, scenario, defense, seed, train=train, say=say)
@@ -183,7 +198,7 @@ def _fold(
             "ids": digest(trial.test.ids.tolist()),
             "count": len(trial.test),
         },
-        threat={"norm": board.budget.kind, "eps": board.budget.amount},
+        threat={},
         seed=trial.seed,
         limit=limit,
         cells=cells,

@@ -1,12 +1,10 @@
-"""Records, evidence and trained networks on disk: written whole or not at all, read or refused."""
+"""Trained networks, finished attacks and unfinished trainings on disk, as safetensors."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,46 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from robustbench_kd.errors import BadRecord, SaveFailed
+from robustbench_kd.errors import BadRecord
+from robustbench_kd.files import read_bytes, write_whole
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.places import cache, shipped
-from robustbench_kd.records import Json, Record, canonical, parse
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes under a temporary name, syncs, renames; a crash leaves the old file or none.
-
-    Raises:
-        SaveFailed: where the folder or the disk refuses; nothing is left behind.
-    """
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as why:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise SaveFailed(
-            f"could not write {path}: {why.strerror or why}; free some space or name another "
-            "folder by ROBUSTBENCH_KD_CACHE or --out"
-        ) from why
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what a killed process left under a temporary name."""
-    for part in folder.glob(".*.part"):
-        pid = int(found[1]) if (found := re.search(r"\.(\d+)\.part$", part.name)) else 0
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            part.unlink(missing_ok=True)
-        except PermissionError:
-            continue
+from robustbench_kd.records import Json, canonical
 
 
 def dump(tensors: Mapping[str, Tensor], card: Json) -> bytes:
@@ -77,18 +40,6 @@ def undump(data: bytes, where: str) -> tuple[dict[str, Tensor], Json]:
         return load(data), card
     except (SafetensorError, ValueError, UnicodeDecodeError) as why:
         raise BadRecord(f"{where} is damaged: {why}; remove it to have it made again") from why
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        BadRecord: where it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as why:
-        raise BadRecord(f"cannot read {path}: {why.strerror or why}") from why
 
 
 @dataclass(frozen=True)
@@ -168,36 +119,3 @@ class Keeper:
         """Removes the states: the run has ended and its network is kept."""
         for path in (cache() / "progress").glob(f"{self.run[:16]}-*.pt"):
             path.unlink(missing_ok=True)
-
-
-def record_name(record: Record) -> str:
-    """The stem of a record's two files."""
-    slug = re.sub(r"[^a-z0-9.=]+", "-", record.label.lower()).strip("-")
-    return f"{slug}--seed{record.seed}--{record.id[:12]}"
-
-
-def save_record(record: Record, evidence: bytes, folder: Path) -> Path:
-    """Writes evidence and record; the record last, so that no record is without its evidence."""
-    path = folder / record.board / f"{record_name(record)}.json"
-    write_whole(path.with_suffix(".safetensors"), evidence)
-    text = json.dumps(record.json(), indent=1, sort_keys=True, allow_nan=False)
-    write_whole(path, (text + "\n").encode())
-    return path
-
-
-def load_record(path: Path) -> Record:
-    """The record in a file.
-
-    Raises:
-        BadRecord: where it cannot be read, is damaged, or contradicts itself.
-    """
-    try:
-        return parse(read_bytes(path).decode(), str(path))
-    except UnicodeDecodeError as why:
-        raise BadRecord(f"{path} is no record: {why}") from why
-
-
-def load_records(folder: Path | None = None, board: str = "*") -> list[Record]:
-    """All records of a folder (the committed ones unless given), in order of their names."""
-    root = folder or shipped("records")
-    return [load_record(path) for path in sorted(root.glob(f"{board}/*.json"))]

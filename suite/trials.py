@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -9,16 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd import catalogue, settings
-from robustbench_kd.errors import Incompatible
+from robustbench_kd.errors import BadSetting, Incompatible
 from robustbench_kd.judge import judge
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.bits import pack
-from robustbench_kd.protocols import Attack, Case, Scenario
+from robustbench_kd.ops.gradient import input_gradient
+from robustbench_kd.protocols import Attack, Case, Scenario, WhiteBox
 from robustbench_kd.records import Cell, digest
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask, PerExample
 from robustbench_kd.store import find_cell, save_cell
-from robustbench_kd.types import Evidence, Examples, Leaderboard, Splits
+from robustbench_kd.types import Budget, Evidence, Examples, Leaderboard, Splits
 
 ENGINE = 1  # raised whenever an attack or the judge may answer differently for the same settings
 AnyAttack = Attack[Any, Any]
@@ -26,13 +28,17 @@ AnyAttack = Attack[Any, Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """A network and the ground it is tried on; ``weights`` is the digest of the network."""
+    """A network and the ground it is tried on; ``weights`` is the digest of the network.
+
+    ``answers`` is the fingerprint of somebody's own network, whose weights do not tell its code.
+    """
 
     scenario: Scenario
     net: nn.Module
     weights: str
     test: Examples
     seed: int
+    answers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,37 @@ def board_of(name: str) -> Leaderboard:
 
 
 def attack_of(text: str, board: Leaderboard) -> AnyAttack:
-    """The attack as typed; radius and norm are the board's unless they are given."""
+    """The attack as typed; radius and norm are the board's unless they are given.
+
+    An attack that does not know the board's norm (Carlini & Wagner's is L2) keeps its own of both.
+    """
     name, inner, rest = catalogue.split_name(text)
     entry = catalogue.find("attacks", name).load()
     given: dict[str, Any] = {"eps": board.budget.amount, "norm": board.budget.kind}
+    if board.budget.kind not in getattr(entry, "norms", (board.budget.kind,)):
+        given = {}
     if inner is not None:
         return cast(AnyAttack, entry.from_text(inner, rest, **given))
     return cast(AnyAttack, settings.configure(entry, settings.parse(rest), **given))
+
+
+def ball_of(attacks: Mapping[str, AnyAttack], board: Leaderboard) -> Budget:
+    """The one ball that all of these attacks move in: a worst case over several means nothing.
+
+    Raises:
+        BadSetting: naming two attacks that differ.
+    """
+    balls = {text: a.threat.budget for text, a in attacks.items() if a.threat.budget is not None}
+    if not balls:
+        return board.budget
+    first = next(iter(balls))
+    for text, ball in balls.items():
+        if ball != balls[first]:
+            raise BadSetting(
+                f"{first} moves within {balls[first]} and {text} within {ball}; a worst case needs "
+                "one ball, so try them one by one, or give them the same eps and norm"
+            )
+    return balls[first]
 
 
 def meet(trial: Trial, text: str, attack: AnyAttack) -> None:
@@ -74,6 +104,7 @@ def attempt(trial: Trial, text: str, attack: AnyAttack) -> Outcome:
     question = {
         "engine": ENGINE,
         "weights": trial.weights,
+        "answers": trial.answers,
         "attack": text,
         "settings": settings.written(attack),
         "examples": examples_digest(trial.test),
@@ -105,6 +136,14 @@ def attempt(trial: Trial, text: str, attack: AnyAttack) -> Outcome:
 def examples_digest(examples: Examples) -> str:
     """SHA-256 of inputs and targets."""
     return weights_digest({"inputs": examples.inputs, "targets": examples.targets})
+
+
+def fingerprint(subject: WhiteBox, test: Examples) -> str:
+    """SHA-256 of what a network answers to the first images, and of how its answers slope there."""
+    x = test.inputs[:64]
+    slopes = input_gradient(lambda z: subject.logits(z).square().sum(1), x)
+    with torch.inference_mode():
+        return weights_digest({"scores": subject.logits(x), "slopes": slopes})
 
 
 def _outcome(

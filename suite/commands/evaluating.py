@@ -1,0 +1,108 @@
+"""``evaluate``: a defense's or a network's row, beside the committed ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustbench_kd.commands import options
+from robustbench_kd.commands.speaking import document, json_option, progress, show, width
+
+if TYPE_CHECKING:
+    from robustbench_kd.records import Record
+    from robustbench_kd.report.board import Board
+
+
+@click.command("evaluate", short_help="Attack a student; print its row and its place.")
+@click.option("--defense", metavar="NAME[:SETTING=VALUE,...]", help="A defense; see: list.")
+@click.option("--model", metavar="MODULE:FACTORY|FILE", help="A network of your own.")
+@options.net
+@options.board
+@click.option("--attack", "attacks", multiple=True, help="In place of the panel; repeatable.")
+@click.option("--train", is_flag=True, help="Train the student where none is kept.")
+@click.option("--limit", type=int, help="Only the first so many images; never ranked.")
+@options.seed
+@click.option("--wide", is_flag=True, help="Also ask the whole test set, by cheap attacks.")
+@click.option("--name", help="What to call your network.")
+@options.data
+@options.out
+@options.threads
+@click.option("--accept-probabilities", is_flag=True, help="Take softmax outputs, with a doubt.")
+@json_option
+def evaluating(
+    defense: str | None,
+    model: str | None,
+    net: str | None,
+    as_json: bool,
+    data: str | None,
+    threads: int,
+    **asked: Any,
+) -> None:
+    """Attack a student and print its row and its place on the leaderboard.
+
+    \b
+    --defense ard                        a student that ships with the package
+    --defense ard:alpha=0.9 --train      one that is trained now
+    --model package.module:factory       yours: the factory returns a torch.nn.Module
+    --model file.safetensors --net plain
+
+    Networks map images in [0, 1] to logits. Finished attacks are kept: a run that was cut off goes
+    on where it stopped, and one that is asked for again answers at once.
+    """
+    if (defense is None) == (model is None):
+        raise click.UsageError("give either --defense or --model")
+    if model is None and (net is not None or asked["name"] is not None):
+        raise click.UsageError("--net and --name are about --model, not about --defense")
+    options.use_threads(threads)
+    from robustbench_kd.bringing import bring
+    from robustbench_kd.runner import evaluate
+    from robustbench_kd.schooling import scenario_of
+    from robustbench_kd.trials import board_of
+
+    who: Any = defense
+    if model is not None:
+        who = bring(model, net, scenario_of(board_of(asked["board"]).scenario, data))
+        asked["name"] = asked["name"] or _name(model)
+    with progress() as say:
+        record = evaluate(who, folder=data, say=say, **asked)
+    _report(record, asked["out"], as_json)
+
+
+def _name(model: str) -> str:
+    return Path(model).stem if model.endswith(".safetensors") else model
+
+
+def _report(record: Record, out: Path | None, as_json: bool) -> None:
+    """The row among the committed ones, what is doubtful about it, and how to go on."""
+    from robustbench_kd.report.board import fold_with
+    from robustbench_kd.report.tables import as_json as numbers
+    from robustbench_kd.shelf import kept, load_records, record_path
+    from robustbench_kd.trials import board_of
+
+    board = fold_with(board_of(record.board), load_records(board=record.board), record)
+    path = record_path(record, out or kept())
+    if as_json:
+        document("evaluate", record=record.json(), path=str(path), **_own(numbers(board), record))
+        return
+    _show(board, record, path)
+
+
+def _own(board: dict[str, Any], record: Record) -> dict[str, Any]:
+    """The entrant's row of a board, and how many rows there are."""
+    rows = [row for row in (*board["rows"], *board["outside"]) if row["record"] == record.id]
+    return {"row": rows[0] if rows else None, "rows": len(board["rows"])}
+
+
+def _show(board: Board, record: Record, path: Path) -> None:
+    from robustbench_kd.report.terminal import board_table, entrant_table, place, remarks
+
+    show(entrant_table(record))
+    if board.rows:
+        show(board_table(board, width(), record))
+    show(*remarks(board, width()))
+    row = board.row_of(record)
+    if row is not None:
+        show("", place(row, board))
+    show(f"Check it: robustbench-kd verify {path}")

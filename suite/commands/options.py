@@ -1,0 +1,40 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+HOME = "fashion-linf"
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+board: Decorator = click.option("--board", default=HOME, show_default=True, help="The leaderboard.")
+seed: Decorator = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the student."
+)
+data: Decorator = click.option(
+    "--data", metavar="DIR", help="A folder that holds the scenario's whole data set."
+)
+out: Decorator = click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write to this folder."
+)
+net: Decorator = click.option(
+    "--net", metavar="NAME", help="The architecture of a .safetensors file: plain, timm:resnet18."
+)
+threads: Decorator = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of torch; with one thread a run repeats bit for bit.",
+)
+
+
+def use_threads(count: int) -> None:
+    """Torch computes on this many threads."""
+    import torch
+
+    torch.set_num_threads(count)

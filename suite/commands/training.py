@@ -1,0 +1,65 @@
+"""``train``: a student or a teacher, kept so that it can be evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_kd.commands import options
+from robustbench_kd.commands.speaking import document, json_option, progress
+
+
+@click.command("train", short_help="Train a student or a teacher.")
+@click.option("--defense", metavar="NAME[:SETTING=VALUE,...]", help="Train a student.")
+@click.option("--teacher", metavar="ROLE", help="Train a teacher: clean or robust.")
+@options.board
+@options.seed
+@options.data
+@options.out
+@options.threads
+@json_option
+def training(
+    defense: str | None,
+    teacher: str | None,
+    board: str,
+    seed: int,
+    data: str | None,
+    out: Path | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Train a student (and the teachers it needs), or just a teacher.
+
+    After each epoch the state is kept: a training that was cut off goes on there and ends with the
+    same bits. What was trained before, or ships with the package, is not trained again.
+    """
+    if (defense is None) == (teacher is None):
+        raise click.UsageError("give either --defense or --teacher")
+    options.use_threads(threads)
+    from robustbench_kd import schooling
+    from robustbench_kd.files import expect_writable
+    from robustbench_kd.nets.measure import parameters
+    from robustbench_kd.places import cache, shipped
+    from robustbench_kd.store import net_name, save_net
+    from robustbench_kd.trials import board_of
+
+    for folder in (cache() / "nets", *([out] if out else [])):
+        expect_writable(folder)
+    contest = board_of(board)
+    scenario = schooling.scenario_of(contest.scenario, data)
+    with progress() as say:
+        if teacher is not None:
+            trained = schooling.teacher(scenario, teacher, say)
+        else:
+            recipe = schooling.defense_of(str(defense))
+            trained = schooling.student(contest, scenario, recipe, seed, train=True, say=say)
+    home = shipped("students") if trained.origin == "shipped" else cache() / "nets"
+    path = home / net_name(trained.card)
+    if out:
+        path = save_net(trained.net.state_dict(), trained.card, out)
+    facts = {"title": trained.card["title"], "parameters": parameters(trained.net)}
+    if as_json:
+        document("train", path=str(path), weights=trained.card["weights"], **facts)
+        return
+    click.echo(f"{facts['title']}: {facts['parameters']:,} parameters, {path}")

@@ -1,0 +1,67 @@
+"""``verify``: one forward pass over the stored inputs, and a record stands or falls."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robustbench_kd.commands import options
+from robustbench_kd.commands.speaking import document, json_option
+from robustbench_kd.errors import BadRecord, NothingEvaluated
+
+PATH = click.Path(exists=True, path_type=Path)
+
+
+@click.command("verify", short_help="Replay the stored inputs of records.")
+@click.argument("records", nargs=-1, required=True, type=PATH, metavar="RECORD...")
+@click.option("--model", metavar="MODULE:FACTORY|FILE", help="The network, where it is your own.")
+@options.net
+@options.threads
+@json_option
+def verifying(
+    records: tuple[Path, ...], model: str | None, net: str | None, threads: int, as_json: bool
+) -> int:
+    """Replay records (or folders of them): digests, counts, ball, box, and every verdict.
+
+    That proves that the images counted as broken are broken. Exit 1 if a record is refuted.
+    """
+    options.use_threads(threads)
+    paths = [path for given in records for path in _inside(given)]
+    if not paths:
+        raise NothingEvaluated(f"there is no record in {', '.join(map(str, records))}")
+    found = [_verified(path, model, net) for path in paths]
+    if as_json:
+        document("verify", records=found, confirmed=all(one["confirmed"] for one in found))
+    else:
+        for one in found:
+            click.echo(f"{'confirmed' if one['confirmed'] else 'REFUTED'}: {one['words']}")
+    return int(not all(one["confirmed"] for one in found))
+
+
+def _inside(given: Path) -> list[Path]:
+    return sorted(given.rglob("*.json")) if given.is_dir() else [given]
+
+
+def _verified(path: Path, model: str | None, net: str | None) -> dict[str, Any]:
+    from robustbench_kd.bringing import bring
+    from robustbench_kd.replay import verify
+    from robustbench_kd.schooling import scenario_of
+    from robustbench_kd.shelf import load_record
+
+    try:
+        given = None
+        if model is not None:
+            given = bring(model, net, scenario_of(load_record(path).scenario))
+        replay = verify(path, given)
+    except BadRecord as why:
+        return {"path": str(path), "confirmed": False, "words": str(why)}
+    words = (
+        f"{path}: {replay.broken} images are broken by their stored inputs, so at most "
+        f"{replay.robust} are robust"
+    )
+    if replay.marginal:
+        words += f" ({replay.marginal} too close to call)"
+    return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(replay)}

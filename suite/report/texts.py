@@ -1,0 +1,98 @@
+"""A board as text for papers and pages; every name in it is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from robustbench_kd.report.board import Board, Row
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    **{sign: "\\" + sign for sign in "&%$#_{}"},
+}
+
+
+def as_markdown(board: Board) -> str:
+    """A pipe table; names can neither break it nor carry markup."""
+    heads, lines = cells(board)
+    text = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in (heads, *lines)]
+    return "\n".join((text[0], "|" + " --- |" * len(heads), *text[1:], "", note(board), ""))
+
+
+def as_latex(board: Board) -> str:
+    r"""A tabular with the rules of booktabs (``\usepackage{booktabs}``)."""
+    heads, lines = cells(board)
+    text = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in (heads, *lines)]
+    return "\n".join(
+        (
+            "% " + note(board),
+            rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 4)}ll}}",
+            r"\toprule",
+            text[0],
+            r"\midrule",
+            *text[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        )
+    )
+
+
+def cells(board: Board) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines of the board as people read them; doubts in words."""
+    attacks = [attack for attack in board.contest.panel if attack != "untouched"]
+    columns: dict[str, Callable[[Row], str]] = {
+        "rank": lambda row: row.rank,
+        "defense": lambda row: row.label + (" (yours)" if row.yours else ""),
+        "robust": lambda row: str(row.record.worst),
+        "clean": lambda row: str(row.record.clean),
+    }
+    for attack in attacks:
+        columns[attack] = lambda row, name=attack: str(row.record.cell(name).share)  # type: ignore[misc]
+    columns["images"] = lambda row: str(row.record.worst.count)
+    if any(row.wide for row in board.rows):
+        columns["wide"] = wide
+    columns |= {
+        "seed (others)": seeds,
+        "parameters": lambda row: str(row.record.model["parameters"]),
+        "MACs": lambda row: str(row.record.model["macs"]),
+        "forward": lambda row: str(row.passes[0]),
+        "backward": lambda row: str(row.passes[1]),
+        "teachers": lambda row: ", ".join(sorted(row.record.teachers)) or "none",
+        "doubts": lambda row: "; ".join(row.record.doubts),
+    }
+    return list(columns), [[column(row) for column in columns.values()] for row in board.rows]
+
+
+def wide(row: Row) -> str:
+    """The worst case over the cheap attacks on the whole test set, with its own count."""
+    return f"{row.wide} of {row.wide.count}" if row.wide else ""
+
+
+def seeds(row: Row) -> str:
+    """The seed of the row, and the robust accuracy of the other ones."""
+    rest = ", ".join(f"{seed}: {share}" for seed, share in row.seeds[1:])
+    return f"{row.record.seed} ({rest})" if rest else str(row.record.seed)
+
+
+def note(board: Board) -> str:
+    """What the numbers are, in one line."""
+    return (
+        f"{board.contest.title}: percent of the images answered right, with 95 % Wilson intervals; "
+        "robust is the worst case over all attacks, image by image. Ranks that paired tests "
+        "cannot tell apart are intervals; rows with doubts stand below the others."
+    )
+
+
+def _markdown(text: str) -> str:
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join("\\" + sign if sign in r"\`*_{}[]|#!~" else sign for sign in plain)
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))

@@ -1,0 +1,88 @@
+"""Records on disk. Needs no torch, so that comparing two of them starts in a blink."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from robustbench_kd.errors import BadRecord, BadSetting, UnknownName
+from robustbench_kd.files import read_bytes, write_whole
+from robustbench_kd.places import cache, shipped
+from robustbench_kd.records import Record, parse
+
+
+def record_name(record: Record) -> str:
+    """The stem of a record's two files; the same claim always has the same name."""
+    slug = re.sub(r"[^a-z0-9.=]+", "-", record.label.lower()).strip("-") or "model"
+    return f"{slug[:80]}--seed{record.seed}--{record.claim[:12]}"
+
+
+def record_path(record: Record, folder: Path) -> Path:
+    """Where a record lies in a folder of records; its evidence lies beside it."""
+    return folder / record.board / f"{record_name(record)}.json"
+
+
+def save_record(record: Record, evidence: bytes, folder: Path) -> Path:
+    """Writes evidence and record; the record last, so that no record is without its evidence."""
+    path = record_path(record, folder)
+    write_whole(path.with_suffix(".safetensors"), evidence)
+    text = json.dumps(record.json(), indent=1, sort_keys=True, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+    return path
+
+
+def load_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        BadRecord: where it cannot be read, is damaged, or contradicts itself.
+    """
+    try:
+        return parse(read_bytes(path).decode(), str(path))
+    except UnicodeDecodeError as why:
+        raise BadRecord(f"{path} is no record: {why}") from why
+
+
+def load_records(folder: str | Path | None = None, board: str = "*") -> list[Record]:
+    """All records of a folder (the committed ones unless given), in order of their names."""
+    root = Path(folder) if folder is not None else shipped("records")
+    return [load_record(path) for path in sorted(root.glob(f"{board}/*.json"))]
+
+
+def kept() -> Path:
+    """The folder of the records that were made on this machine."""
+    return cache() / "records"
+
+
+def look_up(text: str, board: str) -> tuple[Path, Record]:
+    """A record by its path, or by what it is about: ``ard``, or ``ard@1`` for seed 1.
+
+    Committed records go before those made on this machine.
+
+    Raises:
+        BadRecord: where the path holds none.
+        UnknownName: where no record on the board is about that.
+        BadSetting: where several are.
+    """
+    if text.endswith(".json") or Path(text).is_file():
+        return Path(text), load_record(Path(text))
+    label, _, number = text.partition("@")
+    if number and not number.isdigit():
+        raise BadSetting(f"cannot read {text!r}; a seed is a number: {label}@1")
+    known: set[str] = set()
+    for folder in (shipped("records"), kept()):
+        whole = {
+            path: record
+            for path in sorted(folder.glob(f"{board}/*.json"))
+            if (record := load_record(path)).limit is None
+        }
+        wanted = (label, int(number or 0))
+        found = [(path, r) for path, r in whole.items() if (r.label, r.seed) == wanted]
+        if len(found) > 1:
+            paths = ", ".join(str(path) for path, _ in found)
+            raise BadSetting(f"{len(found)} records are about {text!r}; give a path: {paths}")
+        if found:
+            return found[0]
+        known |= {f"{record.label}@{record.seed}" for record in whole.values()}
+    raise UnknownName(f"record on {board}", text, known or {"none; give the path of a record"})
