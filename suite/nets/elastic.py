@@ -18,6 +18,9 @@ from robustbench_kd.nets.resnet import Normalise, SmallResNet
 from robustbench_kd.shapes import Images, Logits
 
 
+RECALIBRATION = 2000  # plain training images, as in the released code
+
+
 class LeadingNorm(nn.BatchNorm2d):
     """Batch norm over the first channels.
 
@@ -76,24 +79,21 @@ class ElasticBlock(nn.Module):
 
 
 class ElasticResNet(nn.Module):
-    """The whole family in one set of weights; ``active`` is the form that answers."""
+    """The whole family in one set of weights; ``active`` is the form that answers.
+
+    ``survey`` holds clean and robust accuracy of some forms, as the search measured them.
+    """
+
+    survey: Tensor
 
     def __init__(
-        self,
-        space: Space,
-        *,
-        channels: int,
-        classes: int,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        stem: int = 2,
+        self, space: Space, mean: Sequence[float], deviation: Sequence[float], surveyed: int = 60
     ) -> None:
         super().__init__()
         self.space, self.active = space, space.largest
-        self.built = {"channels": channels, "classes": classes, "stem": stem}
         self.statistics = {"mean": tuple(mean), "deviation": tuple(deviation)}
         self.normalise = Normalise(mean, deviation)
-        self.stem = nn.Conv2d(channels, space.widest[0], 3, stem, 1, bias=False)
+        self.stem = nn.Conv2d(space.channels, space.widest[0], 3, space.stem, 1, bias=False)
         self.stem_norm = LeadingNorm(space.widest[0])
         self.stages = nn.ModuleList()
         wide = space.widest[0]
@@ -102,7 +102,8 @@ class ElasticResNet(nn.Module):
             blocks += [ElasticBlock(out, out, 1) for _ in range(space.depths[-1] - 1)]
             self.stages.append(nn.ModuleList(blocks))
             wide = out
-        self.head = nn.Linear(wide, classes)
+        self.head = nn.Linear(wide, space.classes)
+        self.register_buffer("survey", torch.zeros(surveyed, 2))
 
     def forward(self, x: Images) -> Logits:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -127,9 +128,9 @@ class ElasticResNet(nn.Module):
         net = SmallResNet(
             form.widths,
             inner=form.inner,
-            channels=self.built["channels"],
-            classes=self.built["classes"],
-            stem=self.built["stem"],
+            channels=self.space.channels,
+            classes=self.space.classes,
+            stem=self.space.stem,
             **self.statistics,
         ).to(memory_format=torch.channels_last)
         mine = self.state_dict()
@@ -157,6 +158,12 @@ def sort_inner(net: ElasticResNet) -> None:
                 for value in module.first_norm.state_dict().values():
                     if value.dim() == 1:
                         value.copy_(value[order])
+
+
+def cut(family: ElasticResNet, form: Form, images: Images, recalibrated: bool = True) -> nn.Module:
+    """The student of a form, with statistics of its own over the first of these images."""
+    student = family.subnet(form)
+    return recalibrate(student, images[:RECALIBRATION]) if recalibrated else student.eval()
 
 
 def recalibrate(net: nn.Module, images: Images, chunk: int = 200) -> nn.Module:
