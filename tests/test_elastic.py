@@ -16,9 +16,7 @@ SPACE = Space((16, 24, 32))
 @pytest.fixture(scope="module")
 def net() -> ElasticResNet:
     """An elastic network with statistics and norms that are no identity."""
-    family = ElasticResNet(
-        SPACE, channels=1, classes=10, mean=SHAPE.mean, deviation=SHAPE.deviation
-    )
+    family = ElasticResNet(SPACE, SHAPE.mean, SHAPE.deviation)
     noise = Seed(0).generator()
     for module in family.modules():
         if isinstance(module, LeadingNorm):
@@ -52,16 +50,20 @@ def test_the_space_holds_each_form_once_and_counts_them() -> None:
     assert len(forms) == len(list(SPACE.forms())) == len(SPACE) == 5832
     assert {SPACE.smallest, SPACE.largest} <= forms
     assert all(SPACE.draw(Seed(n).generator()) in forms for n in range(20))
+    assert all(SPACE.chosen([pick] * len(SPACE.choices())) in forms for pick in (0, 1))
+    assert SPACE.chosen([0] * len(SPACE.choices())) == SPACE.smallest
     assert len({tuple(SPACE.features(form)) for form in forms}) == len(forms)
 
 
-def test_smallest_and_largest_bound_the_cost(net: ElasticResNet) -> None:
-    cost = {
-        form: (parameters(net.subnet(form)), macs(net.subnet(form), SHAPE.blank()))
-        for form in (SPACE.smallest, SPACE.largest, SPACE.draw(Seed(3).generator()))
-    }
-    assert min(cost.values()) == cost[SPACE.smallest]
-    assert max(cost.values()) == cost[SPACE.largest]
+def test_the_cost_of_a_form_is_that_of_its_cut_student(
+    net: ElasticResNet,
+) -> None:
+    for form in (SPACE.smallest, SPACE.middle, SPACE.largest, SPACE.draw(Seed(3).generator())):
+        cost, student = SPACE.cost(form), net.subnet(form)
+        assert (cost.macs, cost.params) == (macs(student, SHAPE.blank()), parameters(student))
+    costs = [SPACE.cost(form).macs for form in SPACE.forms()]
+    assert min(costs) == SPACE.cost(SPACE.smallest).macs
+    assert max(costs) == SPACE.cost(SPACE.largest).macs
 
 
 def test_sorting_inner_channels_changes_no_answer_of_the_largest(net: ElasticResNet) -> None:

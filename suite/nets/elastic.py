@@ -17,7 +17,6 @@ from robustbench_kd.nets.forms import Form, Space
 from robustbench_kd.nets.resnet import Normalise, SmallResNet
 from robustbench_kd.shapes import Images, Logits
 
-
 RECALIBRATION = 2000  # plain training images, as in the released code
 
 
