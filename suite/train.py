@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -59,7 +60,7 @@ def fit(
 
     Raises:
         MissingData: where there is nothing to train on.
-        BadModel: where the loss stops being finite.
+        BadModel: where the loss or a weight stops being finite.
     """
     if len(data) == 0:
         raise MissingData("no training images: an evaluation needs none, but training does")
@@ -86,8 +87,10 @@ def fit(
             optimiser.step()
             total += float(loss.detach())
             progress.tell(key, epoch * steps + n + 1, schedule.epochs * steps, f"loss {loss:.3f}")
-        if not total < float("inf"):
-            raise BadModel(f"training diverged in epoch {epoch + 1}: the loss is no longer finite")
+        if not (math.isfinite(total) and _finite(student)):
+            raise BadModel(
+                f"training diverged in epoch {epoch + 1}: loss or weights are no longer finite"
+            )
         progress.save(key, _state(epoch + 1, student, optimiser, objective))
     return student.eval()
 
@@ -112,6 +115,10 @@ def _batches(data: Examples, size: int, seed: Seed) -> Iterator[tuple[Examples, 
     order = torch.randperm(len(data), generator=(seed / "order").generator())
     for index in order.split(size):
         yield data.take(index), noise
+
+
+def _finite(net: nn.Module) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in net.state_dict().values())
 
 
 def _state(

@@ -123,8 +123,8 @@ def test_randomness_is_passed_and_named(path: Path) -> None:
         ("art", ("suite/bridges/",)),
         ("timm", ("suite/bridges/", "suite/nets/timm.py")),
         ("pandas", ("suite/report/",)),
-        ("click", ("suite/cli",)),
-        ("rich", ("suite/cli",)),
+        ("click", ("suite/cli.py", "suite/commands/")),
+        ("rich", ("suite/cli.py", "suite/commands/", "suite/report/")),
     ],
 )
 def test_a_library_has_one_importer(library: str, home: tuple[str, ...]) -> None:
