@@ -64,6 +64,7 @@ def as_csv(board: Board) -> str:
         flat = entry(row)
         flat["teachers"], flat["doubts"] = "+".join(flat["teachers"]), "; ".join(flat["doubts"])
         rows.append({name: value for name, value in flat.items() if value is not None})
+    frame = pd.json_normalize(rows, sep="_")
     # Nullable integers: a count stays a whole number where another row has none.
-    frame = pd.json_normalize(rows, sep="_").convert_dtypes(convert_string=False)
-    return frame.to_csv(index=False, lineterminator="\n")
+    counts = [name for name in frame.columns if name.endswith(("_hits", "_count"))]
+    return frame.astype(dict.fromkeys(counts, "Int64")).to_csv(index=False, lineterminator="\n")

@@ -11,50 +11,65 @@ from rich.text import Text
 
 from robustbench_kd.records import Record, Share
 from robustbench_kd.report.board import Board, Row
-from robustbench_kd.report.texts import seeds, wide
+from robustbench_kd.report.texts import wide
 
-ROOM = 108  # columns that are needed to show every attack
+EACH = 14  # columns that a share and its interval take
+FIXED = 82  # what the other columns take
+
+
+def room(board: Board) -> int:
+    """Columns that are needed to show every attack."""
+    return FIXED + EACH * (len(board.contest.panel) - 1 + any(row.wide for row in board.rows))
+
+
+def plain_table(title: str) -> Table:
+    """A table with a line under its head and little else."""
+    return Table(box=SIMPLE_HEAD, title=title, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def board_table(board: Board, width: int, entrant: Record | None = None) -> Table:
     """The ranking; with a column for each attack where there is room for them."""
-    attacks = [a for a in board.contest.panel if a != "untouched"] if width >= ROOM else []
-    first = board.rows[0].record if board.rows else entrant
-    images = f", {first.worst.count} images" if first else ""
-    table = Table(box=SIMPLE_HEAD, title=f"{board.contest.title}{images}", pad_edge=False)
-    table.add_column("", width=1)
-    table.add_column("rank", justify="right")
-    table.add_column("defense", overflow="fold", min_width=12)
-    wider = any(row.wide for row in board.rows)
-    names = ["robust", "clean", *attacks, *(["wide"] if wider else [])]
+    attacks = [a for a in board.contest.panel if a != "untouched"] if width >= room(board) else []
+    images = f", {board.rows[0].record.worst.count} images" if board.rows else ""
+    table = plain_table(board.contest.title + images)
+    sizes = {row.wide.count for row in board.rows if row.wide} if width >= FIXED + EACH else set()
+    names = ["robust", "clean", *attacks, *(["wide"] if sizes else [])]
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("defense", overflow="fold")
     for column in (*names, "params", "MACs", "seed"):
-        table.add_column(head(column), justify="right", overflow="fold")
+        table.add_column(head(column), justify="right", no_wrap=True)
     mine = board.row_of(entrant) if entrant else None
-    for row in board.rows:
+    for n, row in enumerate(board.rows):
         record = row.record
-        name = Text(row.label)
-        if row.yours:
-            name.append(" (yours)", style="green")
-        if record.doubts:
-            name.append(" ?", style="yellow")
         shares = [record.worst, record.clean, *(record.cell(a).share for a in attacks)]
+        if n and record.doubts and not board.rows[n - 1].record.doubts:
+            table.add_section()
         table.add_row(
-            Text(">" if row is mine else ""),
-            row.rank,
-            name,
-            *(stacked(share) for share in shares),
-            *([Text(wide(row).replace(" [", "\n[").replace("] ", "]\n"))] if wider else []),
+            f"> {row.rank}" if row is mine else row.rank,
+            named(row),
+            *(stacked(str(share)) for share in shares),
+            *([stacked(wide(row))] if sizes else []),
             short(record.model["parameters"]),
             short(record.model["macs"]),
-            Text(seeds(row).replace(" (", "\n").rstrip(")").replace("], ", "]\n")),
+            str(record.seed),
             style="bold" if row is mine else None,
         )
     return table
 
 
+def named(row: Row) -> Text:
+    """The defense, broken behind its name; whether it is yours, and whether there is a doubt."""
+    name = Text(row.label.replace(":", ":\n", 1) if len(row.label) > 22 else row.label)
+    if row.yours:
+        name.append(" (yours)", style="green")
+    if row.record.doubts:
+        name.append(" ?", style="yellow")
+    return name
+
+
 def entrant_table(record: Record) -> Table:
     """The entrant under each attack: what is left, and what the attack spent."""
-    table = Table(box=SIMPLE_HEAD, title=f"{record.label}, seed {record.seed}", pad_edge=False)
+    table = plain_table(f"{record.label}, seed {record.seed}")
     table.add_column("attack", overflow="fold")
     for name in ("answered right, %", "images", "forward passes", "backward passes"):
         table.add_column(name, justify="right")
@@ -70,8 +85,11 @@ def entrant_table(record: Record) -> Table:
 def remarks(board: Board, width: int) -> Iterator[str]:
     """What stands below the table, in words: doubts, who stays out and why, how to read it."""
     for row in board.rows:
-        for doubt in row.record.doubts:
-            yield f"? {row.label}: {doubt}"
+        yield from (f"? {row.label}: {doubt}" for doubt in row.record.doubts)
+    for row in board.rows:
+        if row.others:
+            rest = ", ".join(f"{seed}: {share}" for seed, share in row.seeds[1:])
+            yield f"other seeds of {row.label}: {rest}"
     for row, reason in board.outside:
         yours = " (yours)" if row.yours else ""
         yield f"not ranked: {row.label}{yours}, robust {told(row.record.worst)}; {reason}"
@@ -79,8 +97,8 @@ def remarks(board: Board, width: int) -> Iterator[str]:
         "Percent answered right, 95 % Wilson intervals; robust: under every attack. "
         "Ranks are intervals where a paired test cannot tell rows apart."
     )
-    if width < ROOM:
-        yield f"Each attack is shown from {ROOM} columns on, and by --format csv."
+    if width < room(board):
+        yield f"Each attack is shown from {room(board)} columns on, and by --format csv."
 
 
 def place(row: Row, board: Board) -> str:
@@ -95,9 +113,9 @@ def told(share: Share) -> str:
     return f"{share} of {share.count}"
 
 
-def stacked(share: Share) -> Text:
-    """A share over its interval, so that a column stays narrow."""
-    return Text(str(share).replace(" ", "\n", 1))
+def stacked(share: str) -> Text:
+    """A share over its interval (and its own count), so that a column stays narrow."""
+    return Text(share.replace(" [", "\n[").replace("] ", "]\n"))
 
 
 def head(name: str) -> str:

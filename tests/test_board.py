@@ -1,0 +1,159 @@
+"""The board: who enters, who stands for whom, who ranks where, and in which words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from ledger import PANEL, cell, first, made
+from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
+from robustbench_kd.records import Record
+from robustbench_kd.report.board import Board, fold, fold_with
+from robustbench_kd.report.tables import as_csv, as_json
+from robustbench_kd.report.terminal import board_table, entrant_table, remarks
+from robustbench_kd.report.texts import as_latex, as_markdown
+from robustbench_kd.types import Doubt
+
+NASTY = "<script>alert(1)</script>|x_y&%$#{}\\~^[red]"
+
+
+def ranks(board: Board) -> dict[str, str]:
+    return {row.label: row.rank for row in board.rows}
+
+
+def test_rows_that_a_paired_test_cannot_tell_apart_share_their_ranks() -> None:
+    a, b, c = first(600), first(597), first(500)  # 3 pairs are no evidence, 97 are
+    board = fold(FASHION_LINF, [made("c", c), made("b", b), made("a", a)])
+    assert ranks(board) == {"a": "1-2", "b": "1-2", "c": "3"}
+
+
+def test_ranks_are_paired_not_read_off_overlapping_intervals() -> None:
+    # 600 and 580 of 1000 have overlapping intervals, yet every lost example was lost one way.
+    better, worse = made("better", first(600)), made("worse", first(580))
+    assert better.worst.interval[0] < worse.worst.interval[1]
+    assert ranks(fold(FASHION_LINF, [worse, better])) == {"better": "1", "worse": "2"}
+
+
+def test_a_row_with_doubts_stands_below_all_others() -> None:
+    doubtful = made("masked", first(900), doubts=(Doubt.MASKED.value,))
+    board = fold(FASHION_LINF, [doubtful, made("honest", first(100))])
+    assert ranks(board) == {"honest": "1", "masked": "2"}
+    assert f"? masked: {Doubt.MASKED}" in list(remarks(board, 200))
+
+
+def test_the_lowest_seed_stands_for_a_defense_and_the_others_are_shown() -> None:
+    board = fold(FASHION_LINF, [made("a", first(400 + s), seed=s) for s in (2, 0, 1)])
+    (row,) = board.rows
+    assert row.record.seed == 0
+    assert [(seed, share.hits) for seed, share in row.seeds] == [(0, 400), (1, 401), (2, 402)]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (made("a", first(5, 10), limit=10), "a reduced run: the first 10 images only"),
+        (made("a", first(5), board="digits-linf"), "made for the board digits-linf"),
+        (made("a", first(5), threat={"norm": "linf", "eps": 0.2}), "another ball: linf 0.2"),
+        (made("a", first(5), cells=(cell("untouched", first(5)),)), "another panel of attacks"),
+        (made("a", first(5), defense={"name": "a", "label": "a", "told": True}), "told the secret"),
+        (made("a", first(5), data={"examples": "y", "ids": "i", "count": 1000}), "other images"),
+    ],
+    ids=["limit", "board", "ball", "panel", "told", "images"],
+)
+def test_a_record_that_answers_another_question_stays_out_and_says_why(
+    record: Record, reason: str
+) -> None:
+    board = fold(FASHION_LINF, [made("b", first(500)), record])
+    assert [row.label for row in board.rows] == ["b"]
+    assert [row.label for row, why in board.outside if why.startswith(reason)] == ["a"]
+
+
+def test_a_student_that_is_committed_and_kept_has_one_row() -> None:
+    record = made("a", first(500))
+    again = replace(record, spent={"cpu_seconds": 99.0})
+    board = fold(FASHION_LINF, [record], [again])
+    assert [(row.label, row.yours) for row in board.rows] == [("a", False)]
+
+
+def test_an_entrant_takes_the_place_of_its_committed_record() -> None:
+    committed = [made("a", first(500)), made("a", first(480), seed=1), made("b", first(300))]
+    entrant = made("a", first(499))
+    board = fold_with(FASHION_LINF, committed, entrant)
+    assert [row.label for row in board.rows] == ["a", "b"]
+    assert board.row_of(entrant) is board.rows[0]
+    assert board.rows[0].record.worst.hits == 499
+
+
+def test_another_network_of_the_same_name_and_seed_has_a_row_of_its_own_marked_yours() -> None:
+    mine = made("a", first(700), weights="abcdef0123")
+    board = fold_with(FASHION_LINF, [made("a", first(500))], mine)
+    assert [(row.label, row.yours) for row in board.rows] == [("a", True), ("a", False)]
+    two = fold(FASHION_LINF, [], [mine, made("a", first(600), weights="fedcba")])
+    assert [row.label for row in two.rows] == ["a", "a #fedcba"]
+
+
+def test_the_wide_worst_case_is_taken_image_by_image_with_its_own_count() -> None:
+    flags = first(4000, 10_000)
+    late = [n >= 1000 for n in range(10_000)]
+    wide = (cell("untouched", flags), cell("fgsm", late))
+    board = fold(FASHION_LINF, [made("a", first(500), wide=wide)])
+    share = board.rows[0].wide
+    assert share is not None
+    assert (share.hits, share.count) == (3000, 10_000)
+
+
+def test_csv_holds_numbers_with_interval_and_count() -> None:
+    wide = (cell("untouched", first(5, 10)),)
+    board = fold(FASHION_LINF, [made("a", first(0, 500)), made("b", first(9, 500), wide=wide)])
+    rows = {row["defense"]: row for row in csv.DictReader(io.StringIO(as_csv(board)))}
+    a = rows["a"]
+    assert (float(a["robust_value"]), a["robust_hits"], a["robust_count"]) == (0.0, "0", "500")
+    assert 0.007 < float(a["robust_high"]) < 0.008
+    assert a["attacks_pgd:steps=20_count"] == "500"
+    assert (a["wide_count"], rows["b"]["wide_count"]) == ("", "10")
+
+
+def test_json_is_plain_and_complete() -> None:
+    board = fold(FASHION_LINF, [made("a", first(500))])
+    (row,) = json.loads(json.dumps(as_json(board), allow_nan=False))["rows"]
+    assert row["rank"] == {"best": 1, "last": 1}
+    assert set(row["attacks"]) == set(PANEL[1:])
+    assert (row["forward"], row["backward"]) == (7 * len(PANEL), 3 * len(PANEL))
+
+
+def test_markdown_escapes_what_could_be_markup() -> None:
+    text = as_markdown(fold(FASHION_LINF, [made(NASTY, first(500))]))
+    head, rule, line, *_ = text.splitlines()
+    assert "<script>" not in text
+    assert "\\|x\\_y" in line
+    cells = line.replace("\\|", "").count("|")
+    assert cells == head.count("|") == rule.count("|")
+
+
+def test_latex_escapes_every_special_sign() -> None:
+    text = as_latex(fold(FASHION_LINF, [made(NASTY, first(500))]))
+    line = next(line for line in text.splitlines() if "script" in line)
+    assert r"\textbar{}x\_y\&\%\$\#\{\}\textbackslash{}\textasciitilde{}\textasciicircum{}" in line
+    assert r"\toprule" in text
+    columns = text.partition(r"\begin{tabular}{")[2].partition("}")[0]
+    assert line.count(" & ") + 1 == len(columns)
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_the_terminal_shows_every_share_with_its_interval(width: int) -> None:
+    nothing, much = made("none", first(0, 500)), made(NASTY, first(300, 500))
+    board = fold_with(FASHION_LINF, [nothing], much)
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(board_table(board, width, much), entrant_table(much))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "0.0 " in text
+    assert "[0.0, 0.8]" in text
+    assert "500 images" in text
+    assert "> 1" in text
+    assert ("carlini-" in text.partition("seed")[0]) == (width == 160)
+    assert max(map(len, text.splitlines())) <= width
