@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -13,6 +14,8 @@ CHECKED = ("ops", "attacks", "defenses", "judge", "train", "subjects", "nets")
 # Before anything of ours is imported: shapes and types of every call in these rooms are checked.
 install_import_hook([f"robustbench_kd.{room}" for room in CHECKED], "checking.checker")
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("house", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
