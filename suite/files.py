@@ -56,7 +56,7 @@ def _sweep(folder: Path) -> None:
         pid = int(found[1]) if (found := re.search(r"\.(\d+)\.part$", part.name)) else 0
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             part.unlink(missing_ok=True)
         except PermissionError:
             continue

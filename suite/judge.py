@@ -11,6 +11,7 @@ from robustbench_kd.protocols import Case, Subject
 from robustbench_kd.shapes import Images
 from robustbench_kd.types import Budget, Doubt, Evidence, Examples, Exhibit, Submission
 
+VERDICTS = {"right", "spent", "won"}  # columns that an adversary's notes may not claim
 SLACK = 1e-5  # pixel units; what float32 rounding may add to a projection
 
 
@@ -22,7 +23,8 @@ def judge(exhibit: Exhibit, subject: Subject, case: Case) -> Evidence:
     notes. Rows outside of the ball or the box are judged on the clean input and raise a doubt.
 
     Raises:
-        BadSubmission: where ids are not those of the test split, shapes differ, or inputs are NaN.
+        BadSubmission: where ids are not those of the test split, shapes differ, inputs are NaN, or
+            a note bears the name of a verdict.
     """
     if not isinstance(exhibit, Submission):
         raise BadSubmission("this case is about inputs, and a suspicion holds none")
@@ -58,6 +60,12 @@ def _clean(exhibit: Submission, case: Case) -> Examples:
         )
     if not bool(torch.isfinite(exhibit.inputs).all()):
         raise BadSubmission("the submission holds inputs that are NaN or infinite")
+    for name, note in exhibit.notes.items():
+        if name in VERDICTS or note.shape != exhibit.ids.shape:
+            raise BadSubmission(
+                f"the note {name!r} must hold one number an example, under a name that is not one "
+                f"of the judge's own: {', '.join(sorted(VERDICTS))}"
+            )
     return clean
 
 

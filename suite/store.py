@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +20,9 @@ from robustbench_kd.errors import BadRecord
 from robustbench_kd.files import read_bytes, write_whole
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.places import cache, shipped
-from robustbench_kd.records import Json, canonical
+from robustbench_kd.records import Json, canonical, digest
+
+REMOVE = "remove it to have it made again"
 
 
 def dump(tensors: Mapping[str, Tensor], card: Json) -> bytes:
@@ -38,8 +41,8 @@ def undump(data: bytes, where: str) -> tuple[dict[str, Tensor], Json]:
         head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         card: Json = json.loads(head.get("__metadata__", {}).get("robustbench_kd", "{}"))
         return load(data), card
-    except (SafetensorError, ValueError, UnicodeDecodeError) as why:
-        raise BadRecord(f"{where} is damaged: {why}; remove it to have it made again") from why
+    except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as why:
+        raise BadRecord(f"{where} is damaged: {why}; {REMOVE}") from why
 
 
 @dataclass(frozen=True)
@@ -74,20 +77,34 @@ def find_net(key: str) -> Kept | None:
         for path in sorted(folder.glob(f"*--{key[:12]}.safetensors")):
             state, card = undump(read_bytes(path), str(path))
             if card.get("key") != key or card.get("weights") != weights_digest(state):
-                raise BadRecord(f"{path} does not hold the weights on its card; remove it")
+                raise BadRecord(f"{path} does not hold the weights on its card; {REMOVE}")
             return Kept(state, card, folder == shipped("students"))
     return None
 
 
 def save_cell(key: str, tensors: Mapping[str, Tensor], card: Json) -> None:
     """Keeps what one attack achieved, so that a run that was cut off goes on after it."""
-    write_whole(cache() / "cells" / f"{key}.safetensors", dump(tensors, card))
+    sealed = {**card, "seal": _seal(key, tensors, card)}
+    write_whole(cache() / "cells" / f"{key}.safetensors", dump(tensors, sealed))
 
 
 def find_cell(key: str) -> tuple[dict[str, Tensor], Json] | None:
-    """What this attack achieved in an earlier run, if it did."""
+    """What this attack achieved in an earlier run, if it did.
+
+    Raises:
+        BadRecord: where the file is damaged, or was made for another question.
+    """
     path = cache() / "cells" / f"{key}.safetensors"
-    return undump(read_bytes(path), str(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    tensors, card = undump(read_bytes(path), str(path))
+    if card.pop("seal", None) != _seal(key, tensors, card):
+        raise BadRecord(f"{path} does not match its own digest; {REMOVE}")
+    return tensors, card
+
+
+def _seal(key: str, tensors: Mapping[str, Tensor], card: Json) -> str:
+    return digest({"key": key, "tensors": weights_digest(tensors), "card": card})
 
 
 @dataclass(frozen=True)
@@ -104,13 +121,18 @@ class Keeper:
         path = self._path(key)
         if not path.exists():
             return None
-        state: dict[str, Any] = torch.load(BytesIO(read_bytes(path)), weights_only=True)
+        seal, _, body = read_bytes(path).partition(b"\n")
+        if seal != hashlib.sha256(body).hexdigest().encode():
+            raise BadRecord(f"{path} does not match its own digest; {REMOVE}")
+        state: dict[str, Any] = torch.load(BytesIO(body), weights_only=True)
         return state
 
     def save(self, key: str, state: dict[str, Any]) -> None:
         buffer = BytesIO()
         torch.save(state, buffer)
-        write_whole(self._path(key), buffer.getvalue())
+        body = buffer.getvalue()
+        seal = hashlib.sha256(body).hexdigest().encode()  # torch.load would miss a flipped bit
+        write_whole(self._path(key), seal + b"\n" + body)
 
     def tell(self, key: str, done: int, total: int, note: str) -> None:
         self.say(key, done, total, note)
