@@ -206,5 +206,7 @@ def consistent(record: Record, where: str) -> None:
             raise BadRecord(f"{where}: the worst case is not that of the attacks' bits")
         if any(cell.count != record.data["count"] for cell in record.cells):
             raise BadRecord(f"{where}: an attack was tried on another number of examples")
+        if len({cell.count for cell in record.wide}) > 1:
+            raise BadRecord(f"{where}: the wide attacks were tried on different test sets")
     except (ValueError, TypeError, KeyError) as why:
         raise BadRecord(f"{where} contradicts itself: {why}") from why

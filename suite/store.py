@@ -56,7 +56,7 @@ class Kept:
 
 def net_name(card: Json) -> str:
     """``fashion-linf--ard--seed0--0123456789ab.safetensors``: readable, and unique by its key."""
-    slug = re.sub(r"[^a-z0-9.=]+", "-", card["title"].lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9.=-]+", "-", card["title"].lower()).strip("-")
     return f"{slug}--{card['key'][:12]}.safetensors"
 
 
