@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from robustbench_kd.catalogue import KINDS, Entry, entries, find
+from robustbench_kd.catalogue import KINDS, Entry, entries, find, split_name
 from robustbench_kd.commands.speaking import document, json_option
 from robustbench_kd.errors import UnknownName
 
@@ -18,6 +18,7 @@ from robustbench_kd.errors import UnknownName
 @json_option
 def showing(name: str, as_json: bool) -> None:
     """One attack, defense, scenario or leaderboard: source, formula, settings."""
+    name = split_name(name)[0]  # ard:alpha=0.9 is about ard
     kinds = {kind: entries(kind) for kind in KINDS}
     if not any(name in known for known in kinds.values()):
         every = [known for names in kinds.values() for known in names]

@@ -84,7 +84,7 @@ def entrant_table(record: Record) -> Table:
 
 def remarks(board: Board, width: int) -> Iterator[str]:
     """What stands below the table, in words: doubts, who stays out and why, how to read it."""
-    for row in board.rows:
+    for row in (*board.rows, *(row for row, _ in board.outside)):
         yield from (f"? {row.label}: {doubt}" for doubt in row.record.doubts)
     for row in board.rows:
         if row.others:
