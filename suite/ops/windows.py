@@ -1,60 +1,89 @@
-"""What Square Attack tries in a window: its sizes, its places, and the bump of the L2 form."""
+"""What Square Attack draws: windows, their sizes and places, stripes, tiles, and the L2 bump.
+
+Every row draws its own window, so that a batch of rows explores as many places.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from robustbench_kd.ops.ball import TINY
 from robustbench_kd.shapes import Images
 
-# How often the share of pixels is halved, by the queries spent of 10,000 (the paper, section 4.1).
+# The share of pixels in a window is halved after so many queries, as the authors' code has it.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
-def share(query: int, queries: int, first: float) -> float:
-    """The share of pixels a window covers at this query of so many; it starts at ``first``.
+def share(query: int, first: float) -> float:
+    """The share of pixels that a window covers at this query; it starts at ``first``."""
+    return float(first / 2 ** sum(query > turn for turn in HALVINGS))
 
-    The last entry of the schedule halves twice in the authors' code, which is kept.
+
+def signs(*shape: int, noise: torch.Generator) -> Tensor:
+    """Minus one or one, in this shape."""
+    return torch.randint(0, 2, shape, generator=noise) * 2.0 - 1
+
+
+def window(like: Images, size: int, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A square of ``size`` pixels at a random place of each image.
+
+    Returns which pixels lie in it, shape (b, 1, h, w), and each pixel row's and column's offset
+    from its first, shapes (b, h) and (b, w).
     """
-    spent = query * 10_000 // queries
-    halvings = sum(spent > turn for turn in HALVINGS[:-1])
-    return float(first / 2 ** (halvings if spent <= HALVINGS[-1] else 9))
+    down, across = (
+        (torch.arange(span) - torch.randint(0, span - size + 1, (len(like), 1), generator=noise))
+        for span in like.shape[2:]
+    )
+    rows, columns = ((offset >= 0) & (offset < size) for offset in (down, across))
+    inside = (rows[:, None, :, None] & columns[:, None, None, :]).to(like.device)
+    return inside, down.to(like.device), across.to(like.device)
 
 
-def places(rows: int, span: int, size: int, generator: torch.Generator) -> Tensor:
-    """The first pixel of a window of this size within ``span``, one a row; shape (rows,)."""
-    return torch.randint(0, span - size + 1, (rows,), generator=generator)
+def stripes(like: Images, noise: torch.Generator) -> Images:
+    """Vertical stripes one pixel wide, each minus one or one in each channel."""
+    rows, channels, _, wide = like.shape
+    return signs(rows, channels, 1, wide, noise=noise).to(like).expand_as(like)
 
 
-def signs(rows: int, channels: int, generator: torch.Generator) -> Tensor:
-    """-1 or 1, one a row and channel; shape (rows, channels)."""
-    return (torch.randint(0, 2, (rows, channels), generator=generator) * 2 - 1).float()
+def tiles(like: Images, noise: torch.Generator) -> Images:
+    """Bumps of a fifth of the image side by side, each of its own sign in each channel."""
+    rows, channels, high, wide = like.shape
+    size = max(min(high, wide) // 5, 1)
+    down, across = (torch.arange(n) - n % size // 2 for n in (high, wide))
+    sign = signs(rows, channels, high // size + 2, wide // size + 2, noise=noise)
+    grid = sign[:, :, down // size][:, :, :, across // size]
+    pattern = bump(size)[down % size][:, across % size]
+    whole = [(n >= 0) & (n < span // size * size) for n, span in ((down, high), (across, wide))]
+    return (grid * pattern * (whole[0][:, None] & whole[1])).to(like)
 
 
-def inside(offset: Tensor, size: int) -> Tensor:
-    """Which offsets from a window's first pixel lie in the window."""
-    return (offset >= 0) & (offset < size)
+def bumps(size: int, down: Tensor, across: Tensor, like: Images, noise: torch.Generator) -> Images:
+    """A bump of random sign and orientation at the windows with these offsets."""
+    both = torch.stack([bump(size), bump(size).T]).to(like)
+    turn = torch.randint(0, 2, (len(like), 1, 1), generator=noise).to(like.device)
+    sign = signs(*like.shape[:2], 1, 1, noise=noise).to(like)
+    down, across = (offset.clamp(0, size - 1) for offset in (down, across))
+    return both[turn, down[:, :, None], across[:, None, :]][:, None] * sign
 
 
 def bump(size: int) -> Tensor:
     """Two opposite heaps side by side, of norm one; shape (size, size).
 
-    A heap at Chebyshev distance d from its centre is sum over k >= d of 1 / (k + 1)^2
-    (Andriushchenko et al. 2020, eq. 2).
+    At Chebyshev distance d from its centre, a heap is as high as the sum of 1 / (k + 1)^2 over all
+    k from d on (Andriushchenko et al. 2020, eq. 2).
     """
     upper = size // 2
     both = torch.cat([_heap(upper, size), -_heap(size - upper, size)])
-    return both / both.norm()
+    whole: Tensor = both / both.norm().clamp_min(TINY)
+    return whole
 
 
 def _heap(high: int, wide: int) -> Tensor:
-    rows = (torch.arange(high) - high // 2).abs()[:, None]
-    columns = (torch.arange(wide) - wide // 2).abs()[None]
-    last = max(high, wide) // 2 + 1
-    steps = 1 / torch.arange(1, last + 1).double() ** 2
-    heights = steps.flip(0).cumsum(0).flip(0).float()
-    heap = heights[torch.maximum(rows, columns).clamp_max(last - 1)]
-    return heap / heap.norm()
-
-
-__all__ = ["Images", "bump", "inside", "places", "share", "signs"]
+    down = (torch.arange(high) - high // 2).abs()[:, None]
+    across = (torch.arange(wide) - wide // 2).abs()[None]
+    layers = torch.arange(1, max(high, wide) // 2 + 2)
+    heights = (1 / layers**2).flip(0).cumsum(0).flip(0)
+    heap = heights[torch.maximum(down, across)]
+    unit: Tensor = heap / heap.norm().clamp_min(TINY)
+    return unit
