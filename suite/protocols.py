@@ -73,7 +73,10 @@ class Silent:
 
 @dataclass(frozen=True)
 class Brief:
-    """All that a defender may use: data, teachers by role, a student to train, and the radius."""
+    """All that a defender may use: data, teachers by role, a student to train, and the radius.
+
+    ``validation`` is for choices among students; only defenses that choose need it.
+    """
 
     data: Examples
     teachers: Mapping[str, nn.Module]
@@ -82,6 +85,7 @@ class Brief:
     schedule: Schedule
     seed: Seed
     told: object = None
+    validation: Examples | None = None
     progress: Progress = Silent()
 
 
@@ -101,6 +105,25 @@ class Defense(Protocol):
     @property
     def needs(self) -> tuple[str, ...]: ...
     def harden(self, brief: Brief) -> nn.Module: ...
+
+
+@runtime_checkable
+class RaisesFamily(Protocol):
+    """A defense whose one training serves many students: the family is kept, students are cut."""
+
+    def family_settings(self) -> dict[str, Any]:
+        """The settings that decide the training; the others only choose from it."""
+        ...
+
+    def check(self, student: nn.Module) -> None:
+        """Refuses a choice that no student of the family meets, before anything is spent."""
+        ...
+
+    def raise_family(self, brief: Brief) -> nn.Module: ...
+
+    def choose(self, family: nn.Module, brief: Brief) -> tuple[nn.Module, str]:
+        """The student, and the name that its network is built by."""
+        ...
 
 
 @runtime_checkable

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from torch import nn
 
 from robustbench_kd import catalogue, settings
 from robustbench_kd.errors import BadModel, BadSetting, Incompatible
-from robustbench_kd.protocols import Brief, Defense, Scenario
+from robustbench_kd.protocols import Brief, Defense, RaisesFamily, Scenario
 from robustbench_kd.records import Json, digest
 from robustbench_kd.seed import Seed
 from robustbench_kd.store import Keeper, Kept, find_net, save_net
@@ -134,9 +134,12 @@ def student(
     refuse(scenario, defense)
     card = student_card(board, scenario, defense, seed)
     fresh = scenario.student(defense.net, Seed(seed) / "student")
+    if isinstance(defense, RaisesFamily):
+        defense.check(fresh)
     kept = find_net(card["key"])
     if kept is not None:
-        return Trained(_loaded(fresh, kept), kept.card, "shipped" if kept.shipped else "trained")
+        built = scenario.student(kept.card["net"], Seed())
+        return Trained(_loaded(built, kept), kept.card, "shipped" if kept.shipped else "trained")
     if not train:
         raise BadModel(
             f"no trained student of {label_of(defense)} (seed {seed}) ships for {board.name}; "
@@ -147,18 +150,47 @@ def student(
     for taught in teachers.values():
         taught.net.eval().requires_grad_(False)
     keeper = Keeper(card["key"], say)
+    splits = scenario.splits(Seed(seed), whole=True)
     brief = Brief(
-        data=scenario.splits(Seed(seed), whole=True).train,
+        data=splits.train,
         teachers={role: taught.net for role, taught in teachers.items()},
         student=fresh,
         budget=board.budget,
         schedule=board.schedule,
         seed=Seed(seed) / defense.name,
         progress=keeper,
+        validation=splits.validation,
     )
-    net = defense.harden(brief)
     weights = {role: taught.card["weights"] for role, taught in teachers.items()}
+    if isinstance(defense, RaisesFamily):
+        family = _family(board, scenario, defense, brief, say)
+        net, name = defense.choose(family.net, brief)
+        card, weights = {**card, "net": name}, {"family": family.card["weights"], **weights}
+    else:
+        net = defense.harden(brief)
     return _keep(net, {**card, "teacher_weights": weights}, keeper)
+
+
+def family_card(board: Leaderboard, scenario: Scenario, defense: RaisesFamily, seed: int) -> Json:
+    """What determines a family: its training, and nothing that only chooses a student."""
+    chosen = student_card(board, scenario, cast(Defense, defense), seed)
+    what = {k: v for k, v in chosen.items() if k not in ("key", "title")}
+    what |= {"what": "family", "settings": defense.family_settings()}
+    title = f"{board.name}--{chosen['defense']}-{what['settings']['sampler']}-family--seed{seed}"
+    return {**what, "key": digest(what), "title": title}
+
+
+def _family(
+    board: Leaderboard, scenario: Scenario, defense: RaisesFamily, brief: Brief, say: Say
+) -> Trained:
+    """The family that a student is cut from; raised now where it is not kept."""
+    card = family_card(board, scenario, defense, brief.seed.value)
+    kept = find_net(card["key"])
+    if kept is not None:
+        fresh = scenario.student(card["net"], Seed())
+        return Trained(_loaded(fresh, kept), kept.card, "shipped" if kept.shipped else "trained")
+    keeper = Keeper(card["key"], say)
+    return _keep(defense.raise_family(replace(brief, progress=keeper)), card, keeper)
 
 
 def _keep(net: nn.Module, card: Json, keeper: Keeper) -> Trained:

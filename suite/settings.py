@@ -84,10 +84,14 @@ def _read(where: str, text: str, wanted: Any) -> Any:
 
 
 def _number(where: str, text: str, wanted: Any) -> int | float:
-    """A number; fractions such as 8/255 are read as they stand."""
+    """A number; fractions such as 8/255 are read as they stand, and 1.5M is 1,500,000."""
     try:
         if wanted is int:
-            return int(text)
+            unit = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}.get(text[-1:])
+            whole = int(text) if unit is None else Fraction(text[:-1]) * unit
+            if whole != int(whole):
+                raise ValueError(text)
+            return int(whole)
         value = float(Fraction(text)) if "/" in text else float(text)
     except (ValueError, ZeroDivisionError) as why:
         kind = "a whole number" if wanted is int else "a number such as 0.1 or 8/255"

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from robustbench_kd.errors import BadSetting
+from robustbench_kd.nets.elastic import ElasticResNet
+from robustbench_kd.nets.forms import Space
 from robustbench_kd.nets.resnet import SmallResNet
 from robustbench_kd.seed import Seed
 
@@ -35,10 +37,13 @@ def build(name: str, shape: Shape, seed: Seed) -> nn.Module:
     Raises:
         BadSetting: for a name that no family claims.
     """
+    elastic = re.fullmatch(r"elastic((?:-\d+)+)", name)
     ours = re.fullmatch(r"resnet((?:-\d+(?::\d+(?:,\d+)*)?)+)(?:x(\d+))?", name)
     with torch.random.fork_rng(devices=[]):
         # Layers draw their first weights from the global generator; the fork confines it.
         torch.default_generator.manual_seed(seed.number())
+        if elastic:
+            return own_elastic([int(w) for w in elastic[1].strip("-").split("-")], shape)
         if ours:
             stages = [stage.partition(":") for stage in ours[1].strip("-").split("-")]
             widths = [int(width) for width, _, _ in stages]
@@ -50,8 +55,21 @@ def build(name: str, shape: Shape, seed: Seed) -> nn.Module:
     raise BadSetting(
         f"no network named {name!r}; write resnet-12-24-48 (widths of the stages), "
         "resnet-12-24-48x2 (two blocks each), resnet-12:6-24:12,24-48:48 (inner widths of each "
-        "block), or timm:NAME for any model of timm"
+        "block), elastic-24-48-96, or timm:NAME for any model of timm"
     )
+
+
+def own_elastic(widths: Sequence[int], shape: Shape) -> ElasticResNet:
+    """The family of small residual networks up to these widths and two blocks a stage."""
+    space = Space(
+        tuple(widths),
+        channels=shape.channels,
+        size=shape.size,
+        classes=shape.classes,
+        stem=2 if shape.size > 16 else 1,
+    )
+    family = ElasticResNet(space, shape.mean, shape.deviation)
+    return family.to(memory_format=torch.channels_last)
 
 
 def own_resnet(widths: Sequence[int], inner: Sequence[Sequence[int]], shape: Shape) -> SmallResNet:

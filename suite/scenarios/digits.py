@@ -33,7 +33,11 @@ class Digits(ImageScenario):
     name: ClassVar[str] = "digits"
     edition: ClassVar[str] = DIGEST
     shape: ClassVar[Shape] = Shape(1, 8, 10, (0.305,), (0.376,))
-    nets: ClassVar[dict[str, str]] = {"plain": "resnet-8-16", "teacher": "resnet-16-32"}
+    nets: ClassVar[dict[str, str]] = {
+        "plain": "resnet-8-16",
+        "teacher": "resnet-16-32",
+        "elastic": "elastic-16-32",
+    }
     budget: ClassVar[Budget] = Budget("linf", 0.1)
     teaching: ClassVar[dict[str, Schedule]] = {
         "clean": Schedule(epochs=15, batch=64),

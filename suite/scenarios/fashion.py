@@ -45,7 +45,11 @@ class Fashion(ImageScenario):
     name: ClassVar[str] = "fashion"
     edition: ClassVar[str] = DIGESTS["train"]
     shape: ClassVar[Shape] = Shape(1, 28, 10, (0.286,), (0.353,))
-    nets: ClassVar[dict[str, str]] = {"plain": "resnet-12-24-48", "teacher": "resnet-32-64-128"}
+    nets: ClassVar[dict[str, str]] = {
+        "plain": "resnet-12-24-48",
+        "teacher": "resnet-32-64-128",
+        "elastic": "elastic-24-48-96",
+    }
     budget: ClassVar[Budget] = Budget("linf", 0.1)
     teaching: ClassVar[dict[str, Schedule]] = {
         "clean": Schedule(epochs=5),
@@ -97,9 +101,10 @@ def find(folder: str | None) -> Path:
     except (ImportError, OSError, RuntimeError) as why:
         raise MissingData(
             "training on fashion needs the whole of Fashion-MNIST, and it is in none of the four "
-            f"places: the cache ({cache() / 'data'}); a folder with the four idx .gz files, given by "
-            "--data or ROBUSTBENCH_KD_DATA; Debian's package (apt-get install dataset-fashion-mnist); or "
-            f"a download by torchvision, which failed just now: {why}"
+            f"places: the cache ({cache() / 'data'}); a folder with the four idx .gz files, named "
+            "by --data or ROBUSTBENCH_KD_DATA; Debian's package (apt-get install "
+            "dataset-fashion-mnist); or a download by torchvision, which failed just now: "
+            f"{why}"
         ) from why
     return cache() / "data" / "FashionMNIST" / "raw"
 

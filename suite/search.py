@@ -1,0 +1,196 @@
+"""Which student of an elastic family to take: measure some, predict all, choose within limits.
+
+Mousavi et al. 2025 (accuracy-robustness predictor and multi-objective search). Everything is
+measured on validation images; the test split is never asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from robustbench_kd.errors import BadSetting, MissingData
+from robustbench_kd.nets.elastic import ElasticResNet, cut
+from robustbench_kd.nets.forms import Cost, Form, Space
+from robustbench_kd.ops.ascent import hunt
+from robustbench_kd.ops.ball import uniform_start
+from robustbench_kd.ops.goals import Goal
+from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.protocols import Brief
+from robustbench_kd.seed import Seed
+from robustbench_kd.types import Budget, Examples
+
+SURVEYED = 60  # students that are measured before the rest are predicted
+JUDGES = 1000  # validation images that a student is measured on
+FINALISTS = 5  # so many of the best predicted students are measured before one is chosen
+MANY = 100_000  # forms; above this the search is evolutionary
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a student may cost, in multiply-accumulates an image and in parameters."""
+
+    macs: int | None = None
+    params: int | None = None
+
+    def allow(self, cost: Cost) -> bool:
+        fits = self.macs is None or cost.macs <= self.macs
+        return fits and (self.params is None or cost.params <= self.params)
+
+    def __str__(self) -> str:
+        parts = [f"{n}={v:,}" for n, v in (("macs", self.macs), ("params", self.params)) if v]
+        return " and ".join(parts) or "no limit"
+
+
+@dataclass(frozen=True)
+class Merit:
+    """A student's shares answered right: on plain images, and after PGD-10."""
+
+    form: Form
+    clean: float
+    robust: float
+
+
+def affordable(space: Space, limits: Limits) -> None:
+    """Refuses limits that no student meets, before anything is spent.
+
+    Raises:
+        BadSetting: with what the smallest student costs.
+    """
+    least = space.cost(space.smallest)
+    if not limits.allow(least):
+        raise BadSetting(
+            f"no student of this family meets {limits}: the smallest one costs "
+            f"macs={least.macs:,} and params={least.params:,}"
+        )
+
+
+def surveyed(space: Space, seed: Seed, count: int = SURVEYED) -> list[Form]:
+    """The forms to measure: the smallest, the largest, and others drawn, each once."""
+    noise = (seed / "survey").generator()
+    forms = dict.fromkeys([space.smallest, space.largest])
+    while len(forms) < min(count, len(space)):
+        forms[space.draw(noise)] = None
+    return list(forms)
+
+
+def measure(
+    family: ElasticResNet, forms: Sequence[Form], brief: Brief, *, recalibrated: bool = True
+) -> list[Merit]:
+    """Cuts each student, recalibrates it on training images, attacks it on validation images.
+
+    Raises:
+        MissingData: where there are no validation images.
+    """
+    if brief.validation is None or len(brief.validation) == 0:
+        raise MissingData("students are measured on validation images, and there are none here")
+    judges = brief.validation.take(torch.arange(min(JUDGES, len(brief.validation))))
+    return [
+        _merit(cut(family, form, brief.data.inputs, recalibrated), form, judges, brief.budget)
+        for form in forms
+    ]
+
+
+def _merit(net: nn.Module, form: Form, judges: Examples, budget: Budget) -> Merit:
+    x, y = judges.inputs, judges.targets
+    start = uniform_start(x, budget, (Seed() / "merit").generator())
+    with held_still(net):
+        with torch.no_grad():
+            right = net(x).argmax(1) == y
+        won = hunt(net, x, Goal(y), budget, steps=10, stride=0.25, start=start)[1]
+    n = len(judges)
+    return Merit(form, int(right.sum()) / n, int((right & ~won).sum()) / n)
+
+
+def predict(space: Space, known: Sequence[Merit], asked: Sequence[Form]) -> list[Merit]:
+    """What forms would measure, by ridge regression on their choices and the logs of their cost."""
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=1.0)
+    model.fit(_table(space, [m.form for m in known]), [(m.clean, m.robust) for m in known])
+    said = model.predict(_table(space, asked))
+    return [Merit(f, float(c), float(r)) for f, (c, r) in zip(asked, said, strict=True)]
+
+
+def _table(space: Space, forms: Sequence[Form]) -> np.ndarray:
+    costs = [space.cost(form) for form in forms]
+    logs = np.log([(cost.macs, cost.params) for cost in costs])
+    return np.hstack([np.array([space.features(form) for form in forms]), logs])
+
+
+def front(merits: Sequence[Merit]) -> list[Merit]:
+    """The students that no other beats in both shares, the most accurate first."""
+    best: list[Merit] = []
+    for merit in sorted(merits, key=lambda m: (-m.clean, -m.robust)):
+        if not best or merit.robust > best[-1].robust:
+            best.append(merit)
+    return best
+
+
+def candidates(space: Space, known: Sequence[Merit], limits: Limits, seed: Seed) -> list[Merit]:
+    """Predicted merits within the limits: of every form, or of those that evolution finds."""
+    affordable(space, limits)
+    if len(space) > MANY:
+        from robustbench_kd.evolution import evolve
+
+        return evolve(space, lambda forms: predict(space, known, forms), limits.allow, seed)
+    within = [form for form in space.forms() if limits.allow(space.cost(form))]
+    return predict(space, known, within)
+
+
+def choose(
+    family: ElasticResNet, wanted: str | Limits, brief: Brief, *, recalibrated: bool = True
+) -> tuple[nn.Module, str]:
+    """The student of a name, or the most robust one within limits, and the name of its network.
+
+    Raises:
+        BadSetting: for limits that no student meets.
+    """
+    space = family.space
+    if isinstance(wanted, str):
+        form = {"largest": space.largest, "middle": space.middle, "smallest": space.smallest}[
+            wanted
+        ]
+    else:
+        affordable(space, wanted)
+        known = recall(family, brief.seed)
+        likely = sorted(candidates(space, known, wanted, brief.seed), key=lambda m: -m.robust)
+        finalists = [merit.form for merit in likely[:FINALISTS]]
+        form = max(measure(family, finalists, brief), key=lambda m: m.robust).form
+    return cut(family, form, brief.data.inputs, recalibrated), form.name
+
+
+def survey(family: ElasticResNet, brief: Brief) -> None:
+    """Measures the forms of the survey and notes them on the family, so that they are kept."""
+    forms = surveyed(family.space, brief.seed, len(family.survey))
+    merits = measure(family, forms, brief)
+    family.survey.copy_(torch.tensor([(merit.clean, merit.robust) for merit in merits]))
+
+
+def recall(family: ElasticResNet, seed: Seed) -> list[Merit]:
+    """The survey that the family carries.
+
+    Raises:
+        BadSetting: where it carries none.
+    """
+    noted = family.survey.tolist()
+    if not any(any(row) for row in noted):
+        raise BadSetting("this family was never surveyed; train it again")
+    forms = surveyed(family.space, seed, len(noted))
+    return [Merit(form, clean, robust) for form, (clean, robust) in zip(forms, noted, strict=True)]
+
+
+def agreement(known: Sequence[Merit], said: Sequence[Merit]) -> tuple[float, float]:
+    """Kendall's tau between measured and predicted, for clean and for robust accuracy."""
+    from scipy.stats import kendalltau
+
+    pairs = [("clean", known, said), ("robust", known, said)]
+    taus = [
+        float(kendalltau([getattr(m, n) for m in a], [getattr(m, n) for m in b]).statistic)
+        for n, a, b in pairs
+    ]
+    return taus[0], taus[1]

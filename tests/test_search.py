@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from robustbench_kd import search
+from robustbench_kd.errors import BadSetting, MissingData
+from robustbench_kd.evolution import evolve
+from robustbench_kd.nets.elastic import ElasticResNet
+from robustbench_kd.nets.forms import Form, Space
+from robustbench_kd.protocols import Brief
+from robustbench_kd.search import Limits, Merit, affordable, agreement, candidates, front, predict
+from robustbench_kd.seed import Seed
+from robustbench_kd.types import Budget, Examples, Schedule
+
+SPACE = Space((8, 16), size=8, stem=1)
+
+
+def truth(form: Form) -> Merit:
+    """A world in which merit is known: clean accuracy grows with cost, robust falls with depth."""
+    size = math.log(SPACE.cost(form).macs)
+    return Merit(form, size / 20, size / 30 - sum(form.depths) / 100)
+
+
+def test_the_predictor_orders_students_it_never_saw() -> None:
+    forms = list(SPACE.forms())
+    order = torch.randperm(len(forms), generator=Seed(0).generator()).tolist()
+    known = [truth(forms[n]) for n in order[:60]]
+    held_out = [forms[n] for n in order[60:]]
+    taus = agreement([truth(form) for form in held_out], predict(SPACE, known, held_out))
+    assert min(taus) > 0.9
+
+
+def test_the_front_holds_who_is_beaten_by_nobody() -> None:
+    form = SPACE.smallest
+    shares = [(0.9, 0.5), (0.8, 0.6), (0.85, 0.4), (0.7, 0.6), (0.6, 0.7)]
+    found = front([Merit(form, clean, robust) for clean, robust in shares])
+    assert [(m.clean, m.robust) for m in found] == [(0.9, 0.5), (0.8, 0.6), (0.6, 0.7)]
+
+
+def test_candidates_are_all_forms_within_the_limits() -> None:
+    known = [truth(form) for form in SPACE.forms()]
+    limit = SPACE.cost(SPACE.middle).macs
+    found = {merit.form for merit in candidates(SPACE, known, Limits(macs=limit), Seed())}
+    assert found == {form for form in SPACE.forms() if SPACE.cost(form).macs <= limit}
+
+
+def test_a_limit_that_no_student_meets_says_what_the_smallest_costs() -> None:
+    least = SPACE.cost(SPACE.smallest)
+    with pytest.raises(BadSetting, match=f"macs={least.macs:,} and params={least.params:,}"):
+        affordable(SPACE, Limits(macs=1))
+    affordable(SPACE, Limits(macs=least.macs, params=least.params))
+
+
+def images(count: int) -> Examples:
+    x = torch.rand(count, 1, 8, 8, generator=Seed(1).generator())
+    return Examples(torch.arange(count), x, (x.mean((1, 2, 3)) * 10).long())
+
+
+def brief(family: ElasticResNet, validation: Examples | None) -> Brief:
+    return Brief(
+        images(64), {}, family, Budget("linf", 0.05), Schedule(1), Seed(), validation=validation
+    )
+
+
+def test_the_family_carries_what_the_survey_measured() -> None:
+    family = ElasticResNet(SPACE, (0.5,), (0.3,), surveyed=6)
+    with pytest.raises(BadSetting, match="never surveyed"):
+        search.recall(family, Seed())
+    search.survey(family, brief(family, images(40)))
+    forms = search.surveyed(SPACE, Seed(), 6)
+    assert {SPACE.smallest, SPACE.largest} < set(forms)
+    again = search.measure(family, forms, brief(family, images(40)))
+    for kept, fresh in zip(search.recall(family, Seed()), again, strict=True):
+        assert kept.form == fresh.form
+        assert (kept.clean, kept.robust) == pytest.approx((fresh.clean, fresh.robust), abs=1e-6)
+
+
+def test_measuring_without_validation_images_is_refused() -> None:
+    family = ElasticResNet(SPACE, (0.5,), (0.3,))
+    with pytest.raises(MissingData, match="validation images"):
+        search.measure(family, [SPACE.smallest], brief(family, None))
+
+
+def test_evolution_keeps_to_the_limits_and_finds_good_students() -> None:
+    pytest.importorskip("pymoo", reason="the extra `search` is not installed")
+    limit = SPACE.cost(SPACE.middle).macs
+    found = evolve(
+        SPACE,
+        lambda forms: [truth(form) for form in forms],
+        lambda cost: cost.macs <= limit,
+        Seed(),
+        population=20,
+        generations=20,
+    )
+    best = max(truth(f).clean for f in SPACE.forms() if SPACE.cost(f).macs <= limit)
+    assert all(SPACE.cost(merit.form).macs <= limit for merit in found)
+    assert max(merit.clean for merit in found) > 0.98 * best
+
+
+def test_without_pymoo_a_huge_space_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymoo.algorithms.moo.nsga2", None)
+    monkeypatch.setattr(search, "MANY", 10)
+    with pytest.raises(BadSetting, match=r"robustbench-kd\[search\]"):
+        candidates(replace(SPACE), [truth(SPACE.smallest)] * 3, Limits(), Seed())
