@@ -18,12 +18,12 @@ from robustbench_kd.errors import UnknownName
 @json_option
 def showing(name: str, as_json: bool) -> None:
     """One attack, defense, scenario or leaderboard: source, formula, settings."""
-    name = split_name(name)[0]  # ard:alpha=0.9 is about ard
+    name, inner, _ = split_name(name)  # ard:alpha=0.9 is about ard
     kinds = {kind: entries(kind) for kind in KINDS}
     if not any(name in known for known in kinds.values()):
         every = [known for names in kinds.values() for known in names]
         raise UnknownName("attack, defense, scenario or leaderboard", name, every)
-    found = [described(find(kind, name)) for kind, known in kinds.items() if name in known]
+    found = [described(find(kind, name), inner) for kind, known in kinds.items() if name in known]
     if as_json:
         document("show", name=name, entries=found)
         return
@@ -31,8 +31,11 @@ def showing(name: str, as_json: bool) -> None:
         _print(facts)
 
 
-def described(entry: Entry) -> dict[str, Any]:
-    """The facts about an entry, in the order in which they are printed."""
+def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
+    """The facts about an entry, in the order in which they are printed.
+
+    ``inner`` is the class of another library, where the entry is a bridge to one.
+    """
     thing = entry.load()
     facts: dict[str, Any] = {"kind": entry.kind[:-1], "name": entry.name}
     if not isinstance(thing, type):
@@ -42,22 +45,33 @@ def described(entry: Entry) -> dict[str, Any]:
     for name in ("source", "formula", "starts_from", "net", "nets"):
         if getattr(thing, name, None):
             facts[name.replace("_", " ")] = getattr(thing, name)
-    facts |= _default(thing)
+    facts |= _offers(thing)
+    if not hasattr(thing, "from_text"):
+        facts |= _default(thing())
+    elif inner:
+        facts |= {"class": inner} | _default(thing.from_text(inner, ""))
     facts["settings"] = _settings(thing)
     return facts
 
 
-def _default(thing: type) -> dict[str, Any]:
-    """What only an instance tells: the teachers needed, the threat, the schedules of teachers."""
+def _offers(thing: type) -> dict[str, Any]:
+    """Schedules of teachers, kinds of balls."""
     facts: dict[str, Any] = {}
     if hasattr(thing, "teaching"):
         facts["teachers"] = {r: dataclasses.asdict(s) for r, s in thing.teaching.items()}
+    if hasattr(thing, "norms"):
+        facts["norms"] = list(thing.norms)
+    return facts
+
+
+def _default(thing: Any) -> dict[str, Any]:
+    """What an instance tells: the teachers it needs, its threat."""
+    facts: dict[str, Any] = {}
     if hasattr(thing, "needs"):
-        facts["teachers"] = list(thing().needs)
+        facts["teachers"] = list(thing.needs)
     if hasattr(thing, "threat"):
-        threat = thing().threat
+        threat = thing.threat
         facts["threat"] = {"goal": threat.goal, "door": threat.door, "sees": threat.sight}
-        facts["norms"] = list(getattr(thing, "norms", ()))
     return facts
 
 

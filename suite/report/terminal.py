@@ -97,7 +97,7 @@ def remarks(board: Board, width: int) -> Iterator[str]:
         "Percent answered right, 95 % Wilson intervals; robust: under every attack. "
         "Ranks are intervals where a paired test cannot tell rows apart."
     )
-    if width < room(board):
+    if board.rows and width < room(board):
         yield f"Each attack is shown from {room(board)} columns on, and by --format csv."
 
 
