@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
@@ -53,7 +53,7 @@ class Borrowed(Evasion):
         self.bridge.check(self.attack, self.settings, self.budget)
 
     @classmethod
-    def from_text(cls, attack: str, text: str, /, **defaults: Any) -> Self:
+    def from_text(cls, attack: str, text: str, /, **defaults: Any) -> Borrowed:
         """From the name of a class and settings as typed, ``("MIFGSM", "steps=20,eps=8/255")``.
 
         ``eps``, ``norm``, ``targeted`` and ``chunk`` are ours, all others the library's;
