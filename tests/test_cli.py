@@ -22,7 +22,8 @@ from robustbench_kd.shelf import load_record
 
 BOARD = ("--board", "digits-linf")
 STUDENT = ("--defense", "labels", "--seed", "7", *BOARD)  # a seed that never ships
-QUICK = ("evaluate", *STUDENT, "--attack", "fgsm")
+ASKED = (*BOARD, "--attack", "fgsm", "--limit", "60")
+QUICK = ("evaluate", "--defense", "labels", "--seed", "7", *ASKED)
 EVERY = [(kind, name) for kind in catalogue.KINDS for name in catalogue.entries(kind)]
 
 
@@ -151,7 +152,7 @@ def test_evaluate_prints_a_row_keeps_its_record_and_answers_again_at_once(studen
     assert load_record(Path(found["path"])).claim == record.claim
     assert str(record.worst) in again.stdout
     assert f"robustbench-kd verify {found['path']}" in again.stdout
-    assert "another panel of attacks" in again.stdout
+    assert "a reduced run: the first 60 images only" in again.stdout
 
 
 def test_the_whole_panel_stands_on_the_board(student: Path, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_the_whole_panel_stands_on_the_board(student: Path, tmp_path: Path) -> N
 
 def test_a_network_of_ones_own_stands_beside_the_others_and_verifies(student: Path) -> None:
     model = ("--model", student, "--net", "plain")
-    ran = run("evaluate", *model, *BOARD, "--attack", "fgsm", "--name", "mine", "--json")
+    ran = run("evaluate", *model, *ASKED, "--name", "mine", "--json")
     assert ran.exit_code == 0, ran.output
     assert (said(ran)["row"]["defense"], said(ran)["row"]["yours"]) == ("mine", True)
     path = said(ran)["path"]
@@ -191,12 +192,13 @@ def test_a_network_of_ones_own_stands_beside_the_others_and_verifies(student: Pa
     assert run("verify", path, *model).stdout.startswith("confirmed: ")
 
 
-def test_a_reduced_run_says_so_and_is_not_ranked(student: Path) -> None:
-    ran = run(*QUICK, "--limit", "20")
-    assert "a reduced run: the first 20 images only" in ran.stdout
-    assert "rank " not in ran.stdout.partition("Percent")[0]
-    whole = run(*QUICK, "--limit", "5000", "--json")
-    assert said(whole)["record"]["limit"] is None
+def test_a_limit_beyond_the_slice_is_none_and_a_part_of_the_panel_is_not_ranked(
+    student: Path,
+) -> None:
+    ran = run("evaluate", *STUDENT, "--attack", "fgsm", "--limit", "5000", "--json")
+    assert said(ran)["record"]["limit"] is None
+    assert said(ran)["row"]["reason"] == "another panel of attacks: untouched, fgsm"
+    assert said(ran)["rows"] == 0
 
 
 def test_verify_refutes_changed_evidence(student: Path) -> None:
