@@ -14,6 +14,7 @@ from robustbench_kd.commands import (
     comparing,
     evaluating,
     listing,
+    scouting,
     showing,
     training,
     verifying,
@@ -120,6 +121,7 @@ for part in (
     comparing.comparing,
     verifying.verifying,
     training.training,
+    scouting.scouting,
 ):
     main.add_command(part)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from torch import nn
@@ -146,14 +146,62 @@ def student(
             f"add --train to train one now, or: robustbench-kd train --defense "
             f"{label_of(defense)} --board {board.name} --seed {seed}"
         )
-    teachers = {role: teacher(scenario, role, say) for role in defense.needs}
-    for taught in teachers.values():
-        taught.net.eval().requires_grad_(False)
     keeper = Keeper(card["key"], say)
+    if isinstance(defense, RaisesFamily):
+        raised, brief = family(board, scenario, defense, seed, train=True, say=say)
+        net, name = defense.choose(raised.net, brief)
+        return _keep(net, {**card, "net": name, "family": raised.card["weights"]}, keeper)
+    taught = {role: teacher(scenario, role, say) for role in defense.needs}
+    brief = _brief(board, scenario, defense, fresh, seed, keeper, taught)
+    weights = {role: by.card["weights"] for role, by in taught.items()}
+    return _keep(defense.harden(brief), {**card, "teacher_weights": weights}, keeper)
+
+
+def family(
+    board: Leaderboard,
+    scenario: Scenario,
+    defense: RaisesFamily,
+    seed: int,
+    *,
+    train: bool,
+    say: Say,
+) -> tuple[Trained, Brief]:
+    """The family that students are cut from, and the brief to choose one by.
+
+    Raises:
+        BadModel: where no such family is kept and training was not asked for.
+    """
+    recipe = cast(Defense, defense)
+    card = family_card(board, scenario, defense, seed)
+    fresh = scenario.student(card["net"], Seed(seed) / "student")
+    kept = find_net(card["key"])
+    keeper = Keeper(card["key"], say)
+    if kept is None and not train:
+        raise BadModel(
+            f"no family of {recipe.name} (seed {seed}) is kept for {board.name}; train it by: "
+            f"robustbench-kd train --defense {recipe.name} --board {board.name} --seed {seed}"
+        )
+    brief = _brief(board, scenario, recipe, fresh, seed, keeper, {})
+    if kept is not None:
+        origin = "shipped" if kept.shipped else "trained"
+        return Trained(_loaded(fresh, kept), kept.card, origin), brief
+    return _keep(defense.raise_family(brief), card, keeper), brief
+
+
+def _brief(
+    board: Leaderboard,
+    scenario: Scenario,
+    defense: Defense,
+    fresh: nn.Module,
+    seed: int,
+    keeper: Keeper,
+    taught: Mapping[str, Trained],
+) -> Brief:
+    """All that the defender may use, the teachers frozen."""
     splits = scenario.splits(Seed(seed), whole=True)
-    brief = Brief(
+    return Brief(
         data=splits.train,
-        teachers={role: taught.net for role, taught in teachers.items()},
+        teachers={role: by.net.eval().requires_grad_(False) for role, by in taught.items()},
         student=fresh,
         budget=board.budget,
         schedule=board.schedule,
@@ -161,14 +209,6 @@ def student(
         progress=keeper,
         validation=splits.validation,
     )
-    weights = {role: taught.card["weights"] for role, taught in teachers.items()}
-    if isinstance(defense, RaisesFamily):
-        family = _family(board, scenario, defense, brief, say)
-        net, name = defense.choose(family.net, brief)
-        card, weights = {**card, "net": name}, {"family": family.card["weights"], **weights}
-    else:
-        net = defense.harden(brief)
-    return _keep(net, {**card, "teacher_weights": weights}, keeper)
 
 
 def family_card(board: Leaderboard, scenario: Scenario, defense: RaisesFamily, seed: int) -> Json:
@@ -178,19 +218,6 @@ def family_card(board: Leaderboard, scenario: Scenario, defense: RaisesFamily, s
     what |= {"what": "family", "settings": defense.family_settings()}
     title = f"{board.name}--{chosen['defense']}-{what['settings']['sampler']}-family--seed{seed}"
     return {**what, "key": digest(what), "title": title}
-
-
-def _family(
-    board: Leaderboard, scenario: Scenario, defense: RaisesFamily, brief: Brief, say: Say
-) -> Trained:
-    """The family that a student is cut from; raised now where it is not kept."""
-    card = family_card(board, scenario, defense, brief.seed.value)
-    kept = find_net(card["key"])
-    if kept is not None:
-        fresh = scenario.student(card["net"], Seed())
-        return Trained(_loaded(fresh, kept), kept.card, "shipped" if kept.shipped else "trained")
-    keeper = Keeper(card["key"], say)
-    return _keep(defense.raise_family(replace(brief, progress=keeper)), card, keeper)
 
 
 def _keep(net: nn.Module, card: Json, keeper: Keeper) -> Trained:

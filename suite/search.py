@@ -107,12 +107,16 @@ def _merit(net: nn.Module, form: Form, judges: Examples, budget: Budget) -> Meri
 
 
 def predict(space: Space, known: Sequence[Merit], asked: Sequence[Form]) -> list[Merit]:
-    """What forms would measure, by ridge regression on their choices and the logs of their cost."""
+    """What forms would measure, by ridge regression on their choices and the logs of their cost.
+
+    The regression is on log odds, so that no prediction leaves (0, 1).
+    """
     from sklearn.linear_model import Ridge
 
+    shares = np.clip([(merit.clean, merit.robust) for merit in known], 1e-3, 1 - 1e-3)
     model = Ridge(alpha=1.0)
-    model.fit(_table(space, [m.form for m in known]), [(m.clean, m.robust) for m in known])
-    said = model.predict(_table(space, asked))
+    model.fit(_table(space, [merit.form for merit in known]), np.log(shares / (1 - shares)))
+    said = 1 / (1 + np.exp(-model.predict(_table(space, asked))))
     return [Merit(f, float(c), float(r)) for f, (c, r) in zip(asked, said, strict=True)]
 
 
