@@ -18,7 +18,7 @@ from robustbench_kd.shapes import Images, Mask
 
 @dataclass(frozen=True)
 class PGD(Evasion):
-    """``steps`` steps of length ``step`` (an eighth of ``eps`` unless given), ``restarts`` times."""
+    """``steps`` steps of length ``step`` (``eps`` / 8 unless given), ``restarts`` times."""
 
     name: ClassVar[str] = "pgd"
     source: ClassVar[str] = "Madry et al. 2018, Towards deep learning models resistant, eq. 3"

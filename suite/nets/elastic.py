@@ -124,14 +124,15 @@ class ElasticResNet(nn.Module):
 
     def subnet(self, form: Form) -> SmallResNet:
         """A stand-alone network with the leading weights and statistics of this form."""
-        net = SmallResNet(
-            form.widths,
-            inner=form.inner,
-            channels=self.space.channels,
-            classes=self.space.classes,
-            stem=self.space.stem,
-            **self.statistics,
-        ).to(memory_format=torch.channels_last)
+        with torch.random.fork_rng(devices=[]):  # first weights are drawn, and overwritten below
+            net = SmallResNet(
+                form.widths,
+                inner=form.inner,
+                channels=self.space.channels,
+                classes=self.space.classes,
+                stem=self.space.stem,
+                **self.statistics,
+            ).to(memory_format=torch.channels_last)
         mine = self.state_dict()
         # Blocks are counted through in the static network, and by stage here.
         places = [f"{s}.{b}" for s, depth in enumerate(form.depths) for b in range(depth)]
