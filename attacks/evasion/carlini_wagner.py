@@ -18,13 +18,13 @@ from robustbench_kd.types import Norm
 class CarliniWagner(Evasion):
     """Minimum norm, judged at the radius ``eps``; the note ``norm`` keeps what each input needs.
 
-    Rates, rounds and the first weight are those of the authors' code; they take 10,000 steps a
-    round, which is what ``steps`` trades for time.
+    Rounds and the first weight are those of the authors' code. It takes up to 10,000 steps of rate
+    0.01 a round; 200 of a rate that falls from 0.1 to 0 find the same norms on our digits.
 
     Args:
         steps: of Adam, in each round.
         rounds: of the search for the weight of the goal against the norm.
-        rate: Adam's learning rate.
+        rate: Adam's learning rate at the start of a round.
         c: the weight of the first round.
         kappa: the confidence: by how many logits the goal must lead.
     """
@@ -37,7 +37,7 @@ class CarliniWagner(Evasion):
     norm: Norm = "l2"
     steps: int = 200
     rounds: int = 9
-    rate: float = 0.01
+    rate: float = 0.1
     c: float = 0.001
     kappa: float = 0.0
 
