@@ -51,7 +51,7 @@ def evolve(
             f"{len(space):,} forms are too many to try one by one; for an evolutionary search: "
             "pip install 'robustbench-kd[search]'"
         ) from why
-    options = space.choices()
+    options = space.choices
 
     class Family(Problem):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -50,8 +50,8 @@ def test_the_space_holds_each_form_once_and_counts_them() -> None:
     assert len(forms) == len(list(SPACE.forms())) == len(SPACE) == 5832
     assert {SPACE.smallest, SPACE.largest} <= forms
     assert all(SPACE.draw(Seed(n).generator()) in forms for n in range(20))
-    assert all(SPACE.chosen([pick] * len(SPACE.choices())) in forms for pick in (0, 1))
-    assert SPACE.chosen([0] * len(SPACE.choices())) == SPACE.smallest
+    assert all(SPACE.chosen([pick] * len(SPACE.choices)) in forms for pick in (0, 1))
+    assert SPACE.chosen([0] * len(SPACE.choices)) == SPACE.smallest
     assert len({tuple(SPACE.features(form)) for form in forms}) == len(forms)
 
 

@@ -103,6 +103,7 @@ class Space:
             inner.append(tuple(pick(self.expansions) for _ in range(depths[-1])))
         return self._form(tuple(shares), tuple(depths), tuple(inner))
 
+    @property
     def choices(self) -> list[int]:
         """How many options each choice has: by stage a share, a depth, and an inside by block."""
         blocks = [len(self.expansions)] * self.depths[-1]
