@@ -17,8 +17,9 @@ class UnknownName(RobustbenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        lowered = {known.lower(): known for known in names}  # classes of libraries have capitals
+        near = get_close_matches(name.lower().replace("_", "-"), lowered, n=1, cutoff=0.5)
+        hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
         super().__init__(f"no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
 
 
