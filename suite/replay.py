@@ -67,6 +67,8 @@ def verify(path: Path, net: nn.Module | None = None) -> Replay:
     budget = Budget(record.threat["norm"], record.threat["eps"])
     proof = restore(undump(raw, str(path))[0], clean, budget, f"beside {path}")
     _agrees(record, proof, path)
+    if (record.evidence["rows"], record.evidence["bytes"]) != (len(proof.codes), len(raw)):
+        raise BadRecord(f"{path} counts other evidence than lies beside it")
     inputs = proof.inputs(clean, budget)
     _within(inputs, clean, budget, path)
     with held_still(net):

@@ -16,7 +16,7 @@ from torch import nn
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.evidence import prove
 from robustbench_kd.files import expect_writable
-from robustbench_kd.health import examine, probe
+from robustbench_kd.health import probe
 from robustbench_kd.nets.measure import macs, parameters, weights_digest
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.protocols import WhiteBox
@@ -33,6 +33,7 @@ from robustbench_kd.trials import (
     attempt,
     ball_of,
     board_of,
+    checked,
     examples_digest,
     fingerprint,
     meet,
@@ -111,7 +112,7 @@ def evaluate(
         say("health", len(panel), len(panel) + 1, "")
         health: Json = {}
         if white:
-            health, signs = examine(white, test, ball, Seed(seed) / "health")
+            health, signs = checked(trial, white, ball)
             doubts |= signs
         wider = _wide(trial, contest, say) if wide else []
         say("done", len(panel) + 1, len(panel) + 1, "")

@@ -106,7 +106,14 @@ def remember(teacher: nn.Module, data: Examples, chunk: int = 500) -> Callable[[
         said = torch.cat([teacher(part) for part in data.inputs.split(chunk)]).clone()
     place = data.ids.new_full((int(data.ids.max()) + 1,), -1)
     place[data.ids] = torch.arange(len(data), device=data.ids.device)
-    return lambda ids: said[place[ids]]
+
+    def says(ids: Ids) -> Logits:
+        places = place[ids]
+        if bool((places < 0).any()):
+            raise KeyError("the teacher was not asked about all of these inputs")
+        return said[places]
+
+    return says
 
 
 def _batches(data: Examples, size: int, seed: Seed) -> Iterator[tuple[Examples, torch.Generator]]:

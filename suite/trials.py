@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -11,17 +12,19 @@ from torch import Tensor, nn
 
 from robustbench_kd import catalogue, settings
 from robustbench_kd.errors import BadSetting, Incompatible
+from robustbench_kd.health import examine
 from robustbench_kd.judge import judge
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.bits import pack
 from robustbench_kd.ops.gradient import input_gradient
 from robustbench_kd.protocols import Attack, Case, Scenario, WhiteBox
-from robustbench_kd.records import Cell, digest
+from robustbench_kd.records import Cell, Json, digest
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask, PerExample
 from robustbench_kd.store import find_cell, save_cell
-from robustbench_kd.types import Budget, Evidence, Examples, Leaderboard, Splits
+from robustbench_kd.types import Budget, Doubt, Evidence, Examples, Leaderboard, Splits
 
+KINDS = 32  # a column of more values than this holds amounts
 ENGINE = 1  # raised whenever an attack or the judge may answer differently for the same settings
 AnyAttack = Attack[Any, Any]
 
@@ -133,6 +136,25 @@ def attempt(trial: Trial, text: str, attack: AnyAttack) -> Outcome:
     return outcome
 
 
+def checked(trial: Trial, subject: WhiteBox, ball: Budget) -> tuple[Json, frozenset[Doubt]]:
+    """What ``health.examine`` finds, or found in an earlier run of the same question."""
+    question = {
+        "engine": ENGINE,
+        "what": "health",
+        "weights": trial.weights,
+        "answers": trial.answers,
+        "ball": asdict(ball),
+        "examples": examples_digest(trial.test),
+        "seed": trial.seed,
+    }
+    key = digest(question)
+    if (found := find_cell(key)) is not None:
+        return found[1]["health"], frozenset(Doubt(text) for text in found[1]["doubts"])
+    health, doubts = examine(subject, trial.test, ball, Seed(trial.seed) / "health")
+    save_cell(key, {}, {"health": health, "doubts": sorted(doubts), "question": question})
+    return health, doubts
+
+
 def examples_digest(examples: Examples) -> str:
     """SHA-256 of inputs and targets."""
     return weights_digest({"inputs": examples.inputs, "targets": examples.targets})
@@ -160,16 +182,24 @@ def _outcome(
         bits=pack(right.tolist()),
         forward=spent[0],
         backward=spent[1],
-        notes=_medians({k: v for k, v in verdict.columns.items() if k != "right"}),
+        notes=_notes({k: v for k, v in verdict.columns.items() if k != "right"}),
         doubts=tuple(sorted(doubt.value for doubt in verdict.doubts)),
     )
     return Outcome(cell, right, torch.zeros(0) if codes is None else codes.cpu())
 
 
-def _medians(columns: dict[str, PerExample]) -> dict[str, float | None]:
-    """The median of each column; none where most of it is infinite, which JSON cannot say."""
-    middles = {name: float(column.float().nanmedian()) for name, column in columns.items()}
-    return {
-        f"median_{name}": round(middle, 6) if abs(middle) < float("inf") else None
-        for name, middle in middles.items()
-    }
+def _notes(columns: dict[str, PerExample]) -> Json:
+    """Each column summed up: flags and kinds by their counts, amounts by their median.
+
+    A median is none where most of the column is infinite, which JSON cannot say.
+    """
+    notes: Json = {}
+    for name, column in columns.items():
+        values, counts = column.unique(return_counts=True)
+        if column.is_floating_point() or len(values) > KINDS:
+            middle = float(column.float().nanmedian())
+            notes[f"median_{name}"] = round(middle, 6) if math.isfinite(middle) else None
+        else:
+            pairs = zip(values.long().tolist(), counts.tolist(), strict=True)
+            notes[f"counts_{name}"] = {str(value): count for value, count in pairs}
+    return notes

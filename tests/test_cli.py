@@ -317,7 +317,7 @@ def test_an_interruption_has_its_own_code_and_says_what_is_kept(
     def stop(*args: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustbench_kd.runner.examine", stop)
+    monkeypatch.setattr("robustbench_kd.runner.checked", stop)
     ran = run(*QUICK)
     assert ran.exit_code == 130
     assert "finished attacks and epochs are kept" in ran.stderr

@@ -29,7 +29,7 @@ class Evasion(ABC):
     Args:
         eps: radius of the ball, in pixel units of [0, 1]; ``norm`` is its kind.
         targeted: ``none``; ``random`` (another class, drawn); ``least-likely`` (the class with the
-            lowest score); or the number of a class. Inputs of that class are left alone.
+            lowest score); or the number of a class, whose own inputs have nothing to win.
         chunk: images attacked at once; part of the settings, since draws depend on it.
     """
 

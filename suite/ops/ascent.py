@@ -51,7 +51,8 @@ def hunt(
     """The same ascent, but a row that is won leaves the batch at once.
 
     Returns the found inputs (rows that were never won: their last iterate) and which were won. A
-    row costs one forward and one backward pass a step, and one forward pass more at the end.
+    row that is won at a step costs a forward and a backward pass for it and each step before; one
+    that is never won, one for each step, and a forward pass more at the end.
     """
     found, won = start.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
     alive = torch.arange(len(x), device=x.device)

@@ -48,15 +48,16 @@ def steepest(gradient: Images, kind: Norm) -> Images:
 
 
 def uniform_start(x: Images, budget: Budget, generator: torch.Generator) -> Images:
-    """A random point of the ball and the box: uniform for Linf, uniform in direction for L2.
+    """A random point of the ball and the box: uniform for Linf; for L2 direction and radius are.
 
-    The L2 radius is drawn as u^(1/d), which is what uniform in the ball means in d dimensions.
+    A point uniform in an L2 ball of many dimensions lies all but on its sphere, far along a random
+    direction; attacks that start there are weaker than those that start anywhere along the radius.
     """
     if budget.kind == "linf":
         u = torch.rand(x.shape, generator=generator).to(x) * 2 - 1
         return project(x + budget.amount * u, x, budget)
     direction = steepest(torch.randn(x.shape, generator=generator).to(x), "l2")
-    radius = torch.rand(len(x), generator=generator).to(x) ** (1 / x[0].numel())
+    radius = torch.rand(len(x), generator=generator).to(x)
     return project(x + budget.amount * direction * spread(radius, x), x, budget)
 
 
