@@ -1,0 +1,71 @@
+"""What ships is what it says: every committed record replays, and the boards are complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from robustbench_kd import catalogue
+from robustbench_kd.places import shipped
+from robustbench_kd.replay import verify
+from robustbench_kd.report.board import fold
+from robustbench_kd.report.texts import as_markdown
+from robustbench_kd.schooling import defense_of, label_of, scenario_of, teacher_card
+from robustbench_kd.shelf import load_record, load_records
+from robustbench_kd.store import find_net
+from robustbench_kd.trials import board_of
+
+BOARDS = sorted(catalogue.entries("leaderboards"))
+PATHS = sorted(shipped("records").glob("*/*.json"))
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_committed_record_replays_in_one_forward_pass(path: Path) -> None:
+    record = load_record(path)
+    replay = verify(path)
+    assert replay.robust == record.worst.hits
+    assert replay.broken + replay.robust == record.clean.hits
+    assert replay.forward == record.worst.count + replay.broken
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_defense_of_a_board_has_its_records_under_all_its_seeds(name: str) -> None:
+    board = board_of(name)
+    wanted = {(label_of(defense_of(d)), s) for d in board.defenses for s in board.seeds_of(d)}
+    found = [(record.label, record.seed) for record in load_records(board=name)]
+    assert sorted(found) == sorted(wanted)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_committed_record_enters_its_board(name: str) -> None:
+    board = fold(board_of(name), load_records(board=name))
+    assert [reason for _, reason in board.outside] == []
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_teachers_of_a_board_ship(name: str) -> None:
+    scenario = scenario_of(board_of(name).scenario)
+    for role in scenario.teaching:
+        kept = find_net(teacher_card(scenario, role)["key"])
+        assert kept is not None
+        assert kept.shipped
+
+
+def test_what_ships_is_small() -> None:
+    students = list(shipped("students").glob("*.safetensors"))
+    assert max(path.stat().st_size for path in students) < 1_500_000
+    evidence = list(shipped("records").glob("*/*.safetensors"))
+    assert sum(path.stat().st_size for path in evidence) < 15_000_000
+    assert len(evidence) == len(PATHS)
+
+
+def test_the_leaderboard_in_the_readme_is_the_one_of_the_records() -> None:
+    found = re.search(
+        r"<!-- leaderboard -->\n(.*?)\n<!-- /leaderboard -->", README.read_text(), re.DOTALL
+    )
+    assert found
+    board = fold(board_of("fashion-linf"), load_records(board="fashion-linf"))
+    assert found[1].strip() == as_markdown(board).strip()
