@@ -21,8 +21,14 @@ FORMATS = ("table", "csv", "markdown", "latex", "json")
     metavar="DIR",
     help="In place of the committed records and of those made on this machine.",
 )
+@click.option(
+    "--columns",
+    default="",
+    metavar="NAME,NAME",
+    help="Only these columns, in this order (markdown and latex).",
+)
 @json_option
-def leaderboard(board: str, form: str, records: Path | None, as_json: bool) -> None:
+def leaderboard(board: str, form: str, records: Path | None, columns: str, as_json: bool) -> None:
     """The ranking of a leaderboard, folded from its records."""
     from robustbench_kd.report.board import fold
     from robustbench_kd.report.tables import as_csv
@@ -48,6 +54,9 @@ def leaderboard(board: str, form: str, records: Path | None, as_json: bool) -> N
     elif form == "table":
         tables = [board_table(folded, width())] if folded.rows else []
         show(*tables, *remarks(folded, width()))
+    elif form == "csv":
+        click.echo(as_csv(folded), nl=False)
     else:
-        text = {"csv": as_csv, "markdown": as_markdown, "latex": as_latex}[form](folded)
+        only = [name.strip() for name in columns.split(",") if name.strip()]
+        text = {"markdown": as_markdown, "latex": as_latex}[form](folded, only)
         click.echo(text, nl=False)

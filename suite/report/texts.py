@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from robustbench_kd.errors import UnknownName
 from robustbench_kd.report.board import Board, Row
 
+WORDS = ("rank", "defense", "teachers", "doubts")  # columns that stand on the left
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -17,21 +19,21 @@ LATEX = {
 }
 
 
-def as_markdown(board: Board) -> str:
+def as_markdown(board: Board, only: Sequence[str] = ()) -> str:
     """A pipe table; names can neither break it nor carry markup."""
-    heads, lines = cells(board)
+    heads, lines = cells(board, only)
     text = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in (heads, *lines)]
     return "\n".join((text[0], "|" + " --- |" * len(heads), *text[1:], "", note(board), ""))
 
 
-def as_latex(board: Board) -> str:
+def as_latex(board: Board, only: Sequence[str] = ()) -> str:
     r"""A tabular with the rules of booktabs (``\usepackage{booktabs}``)."""
-    heads, lines = cells(board)
+    heads, lines = cells(board, only)
     text = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in (heads, *lines)]
     return "\n".join(
         (
             "% " + note(board),
-            rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 4)}ll}}",
+            rf"\begin{{tabular}}{{{''.join('l' if head in WORDS else 'r' for head in heads)}}}",
             r"\toprule",
             text[0],
             r"\midrule",
@@ -43,8 +45,14 @@ def as_latex(board: Board) -> str:
     )
 
 
-def cells(board: Board) -> tuple[list[str], list[list[str]]]:
-    """Heads and lines of the board as people read them; doubts in words."""
+def cells(board: Board, only: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines of the board as people read them; doubts in words.
+
+    ``only`` names the columns that are wanted, attacks with or without their settings.
+
+    Raises:
+        UnknownName: for a column that the board has not.
+    """
     attacks = [attack for attack in board.contest.panel if attack != "untouched"]
     columns: dict[str, Callable[[Row], str]] = {
         "rank": lambda row: row.rank,
@@ -66,7 +74,12 @@ def cells(board: Board) -> tuple[list[str], list[list[str]]]:
         "teachers": lambda row: ", ".join(sorted(row.record.teachers)) or "none",
         "doubts": lambda row: "; ".join(row.record.doubts),
     }
-    return list(columns), [[column(row) for column in columns.values()] for row in board.rows]
+    known = {name.partition(":")[0]: name for name in columns} | {name: name for name in columns}
+    for name in only:
+        if name not in known:
+            raise UnknownName("column", name, columns)
+    wanted = [known[name] for name in only] or list(columns)
+    return wanted, [[columns[name](row) for name in wanted] for row in board.rows]
 
 
 def wide(row: Row) -> str:
