@@ -182,7 +182,7 @@ def recall(family: ElasticResNet, seed: Seed) -> list[Merit]:
         BadSetting: where it carries none.
     """
     noted = family.survey.tolist()
-    if not any(any(row) for row in noted):
+    if any(share < 0 for row in noted for share in row):
         raise BadSetting("this family was never surveyed; train it again")
     forms = surveyed(family.space, seed, len(noted))
     return [Merit(form, clean, robust) for form, (clean, robust) in zip(forms, noted, strict=True)]

@@ -102,7 +102,7 @@ class ElasticResNet(nn.Module):
             self.stages.append(nn.ModuleList(blocks))
             wide = out
         self.head = nn.Linear(wide, space.classes)
-        self.register_buffer("survey", torch.zeros(surveyed, 2))
+        self.register_buffer("survey", torch.full((surveyed, 2), -1.0))
 
     def forward(self, x: Images) -> Logits:
         x = x.contiguous(memory_format=torch.channels_last)
