@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.errors import BadSetting
+from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.protocols import Brief
 from robustbench_kd.train import Objective, fit
+from robustbench_kd.types import Examples
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,42 @@ class Recipe(ABC):
             brief.seed / "student",
             brief.progress,
         )
+
+
+@dataclass(frozen=True)
+class Repair(ABC):
+    """Starts from a copy of a network that it was given, which may be tainted, and mends it.
+
+    A repair may use ``brief.trusted`` alone: the few clean images that the defender vouches for.
+    A new repair derives from this, sets ``name``, ``source`` and ``formula``, and writes
+    ``harden``; it leaves ``brief.teachers["given"]`` as it was.
+    """
+
+    name: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    starts_from: ClassVar[str] = "given"
+    net: ClassVar[str] = "given"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The network to mend."""
+        return ("given",)
+
+    @abstractmethod
+    def harden(self, brief: Brief) -> nn.Module:
+        """The mended copy."""
+
+
+def trusted(brief: Brief) -> Examples:
+    """The clean images of the defender.
+
+    Raises:
+        MissingData: where the brief holds none.
+    """
+    if brief.trusted is None or len(brief.trusted) == 0:
+        raise MissingData("a repair needs trusted images, and this brief holds none")
+    return brief.trusted
 
 
 @dataclass(frozen=True)

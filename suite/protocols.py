@@ -75,7 +75,8 @@ class Silent:
 class Brief:
     """All that a defender may use: data, teachers by role, a student to train, and the radius.
 
-    ``validation`` is for choices among students; only defenses that choose need it.
+    ``validation`` is for choices among students; only defenses that choose need it. ``trusted``
+    is a small set of clean examples that the defender vouches for; repairs live on it.
     """
 
     data: Examples
@@ -86,6 +87,7 @@ class Brief:
     seed: Seed
     told: object = None
     validation: Examples | None = None
+    trusted: Examples | None = None
     progress: Progress = Silent()
 
 

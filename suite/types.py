@@ -16,6 +16,7 @@ from robustbench_kd.shapes import Ids, PerExample
 
 S = TypeVar("S")
 Norm = Literal["linf", "l2"]
+Door = Literal["input", "student data", "teacher data"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Threat:
     """What an adversary wants, where it gets in, what it sees, and how much it may spend."""
 
     goal: Literal["evade", "degrade", "implant", "expose"]
-    door: Literal["input", "student data", "teacher data"]
+    door: Door
     sight: Literal["weights", "scores", "answers"]
     budget: Budget | None = None
 

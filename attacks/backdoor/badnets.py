@@ -1,0 +1,43 @@
+"""BadNets: a white square in the corner, and the target's label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from robustbench_kd.attacks.backdoor import Backdoor, Secret
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.types import Examples, Splits
+
+
+@dataclass(frozen=True)
+class BadNets(Backdoor):
+    """``size`` pixels square, in the lower right corner."""
+
+    name: ClassVar[str] = "badnets"
+    source: ClassVar[str] = "Gu, Dolan-Gavitt & Garg 2017, BadNets, arXiv 1708.06733, sec. 4.1"
+
+    size: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 1:
+            raise BadSetting(f"the square needs at least one pixel, not {self.size}")
+
+    def fits(self, train: Examples) -> None:
+        super().fits(train)
+        side = train.inputs.shape[-1]
+        if self.size > side:
+            raise BadSetting(f"a trigger of {self.size} pixels is larger than the image ({side})")
+
+    def trigger(self, data: Splits, seed: Seed) -> Secret:
+        mask = torch.zeros(data.train.inputs.shape[1:])
+        mask[..., -self.size :, -self.size :] = 1
+        return {"mask": mask}
+
+    def stamp(self, x: Images, secret: Secret) -> Images:
+        return torch.maximum(x, secret["mask"].to(x))
