@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -35,8 +36,9 @@ class ProARD(AdversarialRecipe):
     have too few of those.
 
     Args:
-        subnet: ``largest``, ``smallest``, ``middle`` (all choices in the middle), or ``best``: the
-            most robust on validation images that the search finds within ``macs`` and ``params``.
+        subnet: ``largest``, ``smallest``, ``middle`` (all choices in the middle), ``drawn-N`` (the
+            Nth form, from 0, that the survey drew by its seed), or ``best``: the most robust on
+            validation images that the search finds within ``macs`` and ``params``.
         sampler: ``progressive``; ``warm-random`` opens the full space at once; ``random`` also
             starts from fresh weights (with the full learning rate, since it has further to go).
         share: weight of RSLAD's adversarial term.
@@ -51,7 +53,7 @@ class ProARD(AdversarialRecipe):
     )
     net: ClassVar[str] = "elastic"
 
-    subnet: Literal["largest", "middle", "smallest", "best"] = "largest"
+    subnet: str = "largest"
     macs: int | None = None
     params: int | None = None
     sampler: Literal["progressive", "random", "warm-random"] = "progressive"
@@ -61,6 +63,11 @@ class ProARD(AdversarialRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         between("share", self.share, 0, 1)
+        if not re.fullmatch(r"largest|middle|smallest|best|drawn-\d+", self.subnet):
+            raise BadSetting(
+                "subnet must be largest, middle, smallest, best or drawn-N (as drawn-0), not "
+                f"{self.subnet!r}"
+            )
         for limit, value in (("macs", self.macs), ("params", self.params)):
             if value is not None and value < 1:
                 raise BadSetting(f"{limit} must be at least 1, not {value}")

@@ -146,7 +146,17 @@ class Scenario(Protocol):
         ...
 
     def student(self, kind: str, seed: Seed) -> nn.Module: ...
-    def teacher(self, role: str, data: Examples, seed: Seed, progress: Progress) -> nn.Module: ...
+    def teacher(
+        self,
+        role: str,
+        data: Examples,
+        seed: Seed,
+        progress: Progress,
+        schedule: Schedule | None = None,
+    ) -> nn.Module:
+        """Trained by the schedule of its role, unless another is given."""
+        ...
+
     def subject(self, net: nn.Module) -> Subject: ...
     def agree(self, answers: Tensor, wanted: Tensor) -> Mask: ...
 
@@ -159,3 +169,6 @@ class Case:
     scenario: Scenario
     data: Splits
     learned: object = None
+
+
+AnyAttack = Attack[Any, Any]

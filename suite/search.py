@@ -146,6 +146,21 @@ def candidates(space: Space, known: Sequence[Merit], limits: Limits, seed: Seed)
     return predict(space, known, within)
 
 
+def called(space: Space, name: str, seed: Seed) -> Form:
+    """The form of a name: ``largest``, ``middle``, ``smallest``, or ``drawn-N`` of the survey.
+
+    Raises:
+        BadSetting: where the space has no form of that name.
+    """
+    if name in ("largest", "middle", "smallest"):
+        return {"largest": space.largest, "middle": space.middle, "smallest": space.smallest}[name]
+    number = name.removeprefix("drawn-")
+    drawn = surveyed(space, seed)[2:]
+    if not number.isdigit() or int(number) >= len(drawn):
+        raise BadSetting(f"there is no form {name!r} here; the last one is drawn-{len(drawn) - 1}")
+    return drawn[int(number)]
+
+
 def choose(
     family: ElasticResNet, wanted: str | Limits, brief: Brief, *, recalibrated: bool = True
 ) -> tuple[nn.Module, str]:
@@ -156,9 +171,7 @@ def choose(
     """
     space = family.space
     if isinstance(wanted, str):
-        form = {"largest": space.largest, "middle": space.middle, "smallest": space.smallest}[
-            wanted
-        ]
+        form = called(space, wanted, brief.seed)
     else:
         affordable(space, wanted)
         known = recall(family, brief.seed)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from robustbench_kd.errors import BadRecord, BadSetting, UnknownName
 from robustbench_kd.files import read_bytes, write_whole
+from robustbench_kd.inheritance import SCHEMA as PLANTED
+from robustbench_kd.inheritance import Planted, parse_planted
 from robustbench_kd.places import cache, shipped
-from robustbench_kd.records import Record, parse
+from robustbench_kd.records import Json, Record, parse
 
 
 def record_name(record: Record) -> str:
     """The stem of a record's two files; the same claim always has the same name."""
-    slug = re.sub(r"[^a-z0-9.=]+", "-", record.label.lower()).strip("-") or "model"
-    return f"{slug[:80]}--seed{record.seed}--{record.claim[:12]}"
+    return f"{_slug(record.label)}--seed{record.seed}--{record.claim[:12]}"
 
 
 def record_path(record: Record, folder: Path) -> Path:
@@ -30,6 +31,61 @@ def save_record(record: Record, evidence: bytes, folder: Path) -> Path:
     text = json.dumps(record.json(), indent=1, sort_keys=True, allow_nan=False)
     write_whole(path, (text + "\n").encode())
     return path
+
+
+def save_planted(record: Planted, exhibit: bytes, folder: Path) -> Path:
+    """Writes the submitted inputs (once, however many records are about them), then the record."""
+    home = folder / record.board
+    write_whole(home / exhibit_name(record), exhibit)
+    stem = f"{_slug(record.attack)}--{_slug(record.label)}--seed{record.seed}"
+    path = home / f"{stem}--{record.claim[:12]}.json"
+    text = json.dumps(record.json(), indent=1, sort_keys=True, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+    return path
+
+
+def exhibit_name(record: Planted) -> str:
+    """The file of the submitted inputs, beside the record."""
+    digest = record.exhibit["sha256"][:12]
+    return f"{_slug(record.attack)}--inputs-seed{record.seed}--{digest}.safetensors"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.=]+", "-", text.lower()).strip("-")[:80] or "model"
+
+
+def load_planted(folder: str | Path | None = None, board: str = "*") -> list[Planted]:
+    """All planted records of a folder (the committed ones unless given), in order of names."""
+    root = Path(folder) if folder is not None else shipped("records")
+    found = []
+    for path in sorted(root.glob(f"{board}/*.json")):
+        if (body := _body(path)).get("schema") == PLANTED:
+            found.append(parse_planted(body, str(path)))
+    return found
+
+
+def is_planted(path: Path) -> bool:
+    """Whether the file holds a record of an attack on training data."""
+    return _body(path).get("schema") == PLANTED
+
+
+def read_planted(path: Path) -> Planted:
+    """The planted record in a file.
+
+    Raises:
+        BadRecord: where it cannot be read, is damaged, or contradicts itself.
+    """
+    return parse_planted(_body(path), str(path))
+
+
+def _body(path: Path) -> Json:
+    try:
+        body = json.loads(read_bytes(path))
+    except (UnicodeDecodeError, json.JSONDecodeError) as why:
+        raise BadRecord(f"{path} is no record: {why}") from why
+    if not isinstance(body, dict):
+        raise BadRecord(f"{path} is no record: it holds a {type(body).__name__}")
+    return body
 
 
 def load_record(path: Path) -> Record:
@@ -47,7 +103,8 @@ def load_record(path: Path) -> Record:
 def load_records(folder: str | Path | None = None, board: str = "*") -> list[Record]:
     """All records of a folder (the committed ones unless given), in order of their names."""
     root = Path(folder) if folder is not None else shipped("records")
-    return [load_record(path) for path in sorted(root.glob(f"{board}/*.json"))]
+    paths = sorted(root.glob(f"{board}/*.json"))
+    return [load_record(path) for path in paths if not is_planted(path)]
 
 
 def kept() -> Path:
@@ -75,7 +132,7 @@ def look_up(text: str, board: str) -> tuple[Path, Record]:
         whole = {
             path: record
             for path in sorted(folder.glob(f"{board}/*.json"))
-            if (record := load_record(path)).limit is None
+            if not is_planted(path) and (record := load_record(path)).limit is None
         }
         wanted = (label, int(number or 0))
         found = [(path, r) for path, r in whole.items() if (r.label, r.seed) == wanted]

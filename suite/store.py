@@ -61,10 +61,18 @@ def net_name(card: Json) -> str:
 
 
 def save_net(state: Mapping[str, Tensor], card: Json, folder: Path | None = None) -> Path:
-    """Keeps a trained network under the key on its card."""
+    """Keeps a trained network under the key on its card.
+
+    A card that says ``half`` is about weights that float16 holds exactly; so they are written.
+    """
     path = (folder or cache() / "nets") / net_name(card)
-    write_whole(path, dump(state, {**card, "weights": weights_digest(state)}))
+    written = _cast(state, torch.float16) if card.get("half") else state
+    write_whole(path, dump(written, {**card, "weights": weights_digest(state)}))
     return path
+
+
+def _cast(state: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor]:
+    return {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
 
 
 def find_net(key: str) -> Kept | None:
@@ -76,6 +84,7 @@ def find_net(key: str) -> Kept | None:
     for folder in (shipped("students"), cache() / "nets"):
         for path in sorted(folder.glob(f"*--{key[:12]}.safetensors")):
             state, card = undump(read_bytes(path), str(path))
+            state = _cast(state, torch.float32) if card.get("half") else state
             if card.get("key") != key or card.get("weights") != weights_digest(state):
                 raise BadRecord(f"{path} does not hold the weights on its card; {REMOVE}")
             return Kept(state, card, folder == shipped("students"))

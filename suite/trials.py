@@ -17,7 +17,7 @@ from robustbench_kd.judge import judge
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.bits import pack
 from robustbench_kd.ops.gradient import input_gradient
-from robustbench_kd.protocols import Attack, Case, Scenario, WhiteBox
+from robustbench_kd.protocols import AnyAttack, Case, Scenario, WhiteBox
 from robustbench_kd.records import Cell, Json, digest
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask, PerExample
@@ -26,7 +26,6 @@ from robustbench_kd.types import Budget, Doubt, Evidence, Examples, Leaderboard,
 
 KINDS = 32  # a column of more values than this holds amounts
 ENGINE = 1  # raised whenever an attack or the judge may answer differently for the same settings
-AnyAttack = Attack[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ def attack_of(text: str, board: Leaderboard) -> AnyAttack:
     given: dict[str, Any] = {"eps": board.budget.amount, "norm": board.budget.kind}
     if board.budget.kind not in getattr(entry, "norms", (board.budget.kind,)):
         given = {}
+    if board.door != "input":
+        given = {"door": board.door}
     if inner is not None:
         return cast(AnyAttack, entry.from_text(inner, rest, **given))
     return cast(AnyAttack, settings.configure(entry, settings.parse(rest), **given))
@@ -97,7 +98,13 @@ def meet(trial: Trial, text: str, attack: AnyAttack) -> None:
 
     Raises:
         Incompatible: before anything is spent.
+        BadSetting: for an attack on training data, which needs students of its own.
     """
+    if attack.threat.door != "input":
+        raise BadSetting(
+            f"{text} acts on training data, so it needs a board behind that door: "
+            "fashion-backdoor or fashion-poisoning"
+        )
     if not isinstance(trial.scenario.subject(trial.net), attack.meets):
         raise Incompatible(text, f"a {attack.meets.__name__}", trial.scenario.name)
 

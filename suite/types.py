@@ -169,7 +169,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One contest, as a literal: who is tried, on what, by whom, and what ranks."""
+    """One contest, as a literal: who is tried, on what, by whom, and what ranks.
+
+    Where the ``door`` is a training set, every attack of the panel makes students of its own:
+    ``tried`` limits costly defenses to some attacks, ``more_seeds`` may also name attacks,
+    and ``teaching`` holds schedules of teachers that differ from the scenario's.
+    """
 
     name: str
     title: str
@@ -183,6 +188,9 @@ class Leaderboard:
     seeds: tuple[int, ...] = (0,)
     more_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     wide: tuple[str, ...] = ()
+    door: Door = "input"
+    teaching: Mapping[str, Schedule] = field(default_factory=dict)
+    tried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def seeds_of(self, defense: str) -> tuple[int, ...]:
         """The seeds under which this defense stands on the board."""

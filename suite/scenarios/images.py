@@ -65,7 +65,14 @@ class ImageScenario:
             return from_timm(kind.removeprefix("timm:"), self.shape, seed)
         return build(self.nets.get(kind, kind), self.shape, seed)
 
-    def teacher(self, role: str, data: Examples, seed: Seed, progress: Progress) -> nn.Module:
+    def teacher(
+        self,
+        role: str,
+        data: Examples,
+        seed: Seed,
+        progress: Progress,
+        schedule: Schedule | None = None,
+    ) -> nn.Module:
         """The ``clean`` teacher learns the labels, the ``robust`` one by adversarial training."""
         if role not in self.teaching:
             raise BadSetting(
@@ -73,7 +80,7 @@ class ImageScenario:
             )
         fresh = build(self.nets["teacher"], self.shape, seed / "weights")
         loss = plain_loss if role == "clean" else robust_loss(self.budget, self.teacher_steps)
-        return fit(fresh, data, loss, self.teaching[role], seed / "fit", progress)
+        return fit(fresh, data, loss, schedule or self.teaching[role], seed / "fit", progress)
 
     def subject(self, net: nn.Module) -> Classifier:
         """The network as adversaries see it."""

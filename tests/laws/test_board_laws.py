@@ -11,6 +11,7 @@ from robustbench_kd import catalogue
 from robustbench_kd.schooling import (
     defense_of,
     label_of,
+    reachable,
     refuse,
     scenario_of,
     student_card,
@@ -42,8 +43,9 @@ def test_its_scenario_is_known_and_takes_each_of_its_defenses(name: str) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_its_panel_starts_with_the_control_and_every_attack_parses(name: str) -> None:
     board = board_of(name)
-    assert board.panel[0] == "untouched"
-    assert len(set(board.panel)) == len(board.panel) > 1
+    planted = board.door != "input"
+    assert (board.panel[0] == "untouched") != planted, "planted boards have twins for a control"
+    assert len(set(board.panel)) == len(board.panel) > (0 if planted else 1)
     for text in (*board.panel, *board.wide):
         attack_of(text, board)
 
@@ -51,8 +53,24 @@ def test_its_panel_starts_with_the_control_and_every_attack_parses(name: str) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_every_attack_of_its_panel_moves_within_its_ball(name: str) -> None:
     board = board_of(name)
-    for text in board.panel[1:]:
+    for text in board.panel[1:] if board.door == "input" else ():
         assert attack_of(text, board).threat.budget == board.budget
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_attack_of_its_panel_comes_in_by_its_door(name: str) -> None:
+    board = board_of(name)
+    for text in board.panel:
+        assert attack_of(text, board).threat.door == board.door
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_defense_is_tried_on_attacks_of_the_panel_that_can_reach_it(name: str) -> None:
+    board = board_of(name)
+    assert set(board.tried) <= set(board.defenses)
+    assert all(set(texts) <= set(board.panel) for texts in board.tried.values())
+    for text in board.defenses if board.door != "input" else ():
+        reachable(board, defense_of(text))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,13 +86,15 @@ def test_its_defenses_are_written_as_their_labels_and_differ(name: str) -> None:
     board = board_of(name)
     assert [label_of(defense_of(text)) for text in board.defenses] == list(board.defenses)
     assert len(set(board.defenses)) == len(board.defenses) > 0
-    assert "labels" in board.defenses, "the undistilled control is missing"
+    # Behind the teacher's door the undistilled control is asked in every record.
+    beside = board.door == "teacher data"
+    assert ("labels" in board.defenses) != beside, "the undistilled control is missing"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_are_given_for_defenses_that_stand_on_it(name: str) -> None:
     board = board_of(name)
-    assert set(board.more_seeds) <= set(board.defenses)
+    assert set(board.more_seeds) <= {*board.defenses, *board.panel}
     for defense in board.defenses:
         seeds = board.seeds_of(defense)
         assert len(set(seeds)) == len(seeds) > 0

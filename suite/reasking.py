@@ -1,0 +1,128 @@
+"""Verify a planted record: every network is asked again about the plain and the stored inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd.errors import BadModel, BadRecord
+from robustbench_kd.files import read_bytes
+from robustbench_kd.inheritance import Planted, flags
+from robustbench_kd.nets.measure import weights_digest
+from robustbench_kd.ops.bits import unpack
+from robustbench_kd.ops.coding import decode
+from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.protocols import Scenario
+from robustbench_kd.records import digest
+from robustbench_kd.schooling import scenario_of
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images, Logits
+from robustbench_kd.shelf import exhibit_name, read_planted
+from robustbench_kd.store import find_net, undump
+from robustbench_kd.trials import examples_digest
+from robustbench_kd.types import Budget, Examples
+
+MARGINAL = 1e-3  # two best scores this close may fall either way on another machine
+
+
+@dataclass(frozen=True)
+class Reasked:
+    """So many networks asked again, about so many inputs; ``marginal`` are too close to call."""
+
+    networks: int
+    inputs: int
+    marginal: int
+
+
+def verify_planted(path: Path) -> Reasked:
+    """Replays a planted record: digests, counts, and every answer of every network.
+
+    That proves what the networks say of the inputs that were handed in. That the poisoned ones
+    were trained as the record says, only training them again can prove.
+
+    Raises:
+        BadRecord: naming the first thing that does not hold.
+        BadModel: where a network is not kept here.
+    """
+    record = read_planted(path)
+    scenario = scenario_of(record.scenario)
+    test = scenario.splits(Seed(record.seed), whole=False).test
+    known = (examples_digest(test), digest(test.ids.tolist()))
+    if known != (record.data["examples"], record.data["ids"]):
+        raise BadRecord(f"{path} is about other images than the ones here")
+    inputs, wanted = _exhibit(record, test, path)
+    eligible = torch.tensor(unpack(record.eligible, record.data["count"]))
+    if not torch.equal(eligible, (wanted != test.targets) | (wanted < 0)):
+        raise BadRecord(f"{path}: the eligible inputs are not those that the adversary wanted")
+    marginal = 0
+    for name in record.subjects:
+        net = _network(record, name, scenario, path)
+        with held_still(net):
+            plain, moved = _scores(net, test.inputs), _scores(net, inputs[eligible])
+        right = plain.argmax(1) == test.targets
+        true = moved.argmax(1) == test.targets[eligible]
+        won = torch.where(wanted[eligible] < 0, ~true, moved.argmax(1) == wanted[eligible])
+        for column, said, scores in (
+            ("right", right, plain),
+            ("won", won, moved),
+            ("true", true, moved),
+        ):
+            close = _close(scores)
+            wrong = (said != torch.tensor(flags(record, name, column))) & ~close
+            marginal += int(close.sum()) if column != "true" else 0
+            if bool(wrong.any()):
+                raise BadRecord(
+                    f"{path}: {name} does not answer as the record says "
+                    f"({int(wrong.sum())} of {len(said)}, column {column})"
+                )
+    return Reasked(len(record.subjects), len(test) + int(eligible.sum()), marginal)
+
+
+def _exhibit(record: Planted, test: Examples, path: Path) -> tuple[Images, Tensor]:
+    """The submitted inputs and what was wanted of them, from beside the record."""
+    raw = read_bytes(path.parent / exhibit_name(record))
+    if hashlib.sha256(raw).hexdigest() != record.exhibit["sha256"]:
+        raise BadRecord(f"the inputs beside {path} are not those its record was made with")
+    stored = undump(raw, str(path))[0]
+    try:
+        codes = np.frombuffer(zlib.decompress(stored["codes"].numpy().tobytes()), np.int8).copy()
+        inputs = decode(
+            torch.from_numpy(codes).view(test.inputs.shape), test.inputs, Budget("linf", 1.0)
+        )
+    except (KeyError, RuntimeError, ValueError, zlib.error) as why:
+        raise BadRecord(f"the inputs beside {path} are damaged: {why}") from why
+    if not torch.equal(stored["ids"], test.ids):
+        raise BadRecord(f"the inputs beside {path} are about other examples than its record")
+    return inputs, stored["wanted"]
+
+
+def _network(record: Planted, name: str, scenario: Scenario, path: Path) -> nn.Module:
+    one = record.subjects[name]
+    kept = find_net(one.key)
+    if kept is None:
+        raise BadModel(
+            f"{path}: the {name} is not kept here; make it again: robustbench-kd evaluate --train "
+            f"--board {record.board} --defense {record.label} --attack {record.attack} "
+            f"--seed {record.seed}"
+        )
+    net = scenario.student(one.net, Seed())
+    net.load_state_dict(kept.state)
+    if weights_digest(net.state_dict()) != one.weights:
+        raise BadRecord(f"{path} is about other weights than those kept of its {name}")
+    return net.eval()
+
+
+def _scores(net: nn.Module, inputs: Images) -> Logits:
+    with torch.inference_mode():
+        return torch.cat([net(part) for part in inputs.split(500)])
+
+
+def _close(scores: Logits) -> Tensor:
+    best = scores.topk(2, 1).values
+    return best[:, 0] - best[:, 1] < MARGINAL

@@ -1,0 +1,104 @@
+"""Training data as an adversary hands them back, and what it will need to remember."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch import Tensor
+
+from robustbench_kd import settings
+from robustbench_kd.errors import BadSetting, MissingData
+from robustbench_kd.protocols import AnyAttack, Scenario
+from robustbench_kd.records import Json, digest
+from robustbench_kd.seed import Seed
+from robustbench_kd.store import find_net, save_net
+from robustbench_kd.types import Splits, Tainted
+
+TAINTS = 1  # raised whenever an attack plants something else for the same settings
+
+
+@dataclass(frozen=True)
+class Taint:
+    """An attack on the training data of a scenario, under one seed.
+
+    Behind which door the data then stand is not its affair: the same poison serves both.
+    """
+
+    scenario: Scenario
+    text: str
+    attack: AnyAttack
+    seed: int
+
+    @property
+    def card(self) -> Json:
+        """What determines the tainted data; its digest is the key."""
+        written = settings.written(self.attack)
+        what = {
+            "what": "taint",
+            "taints": TAINTS,
+            "scenario": self.scenario.name,
+            "edition": self.scenario.edition,
+            "attack": self.attack.name,
+            "settings": {name: written[name] for name in written if name != "door"},
+            "seed": self.seed,
+        }
+        title = f"{self.scenario.name}--taint-{self.text}--seed{self.seed}"
+        return {**what, "key": digest(what), "title": title}
+
+    @property
+    def key(self) -> str:
+        """The digest of all that determines it."""
+        key: str = self.card["key"]
+        return key
+
+    def data(self) -> Splits:
+        """The tainted data; made anew from the seed, since only the secret is kept.
+
+        The test split is the packaged slice, so that a victim is one that everybody has.
+
+        Raises:
+            BadSetting: for settings that these data cannot bear, before anything is trained.
+        """
+        return _made(self).data
+
+    def secret(self) -> Mapping[str, Tensor]:
+        """What the adversary remembers: shipped, kept, or found now."""
+        kept = find_net(self.key)
+        return kept.state if kept is not None else _made(self).secret
+
+    def facts(self) -> Json:
+        """The number of images that were really planted, of how many, and the digest of their ids.
+
+        Raises:
+            MissingData: where nothing was planted yet and the training data are not here.
+        """
+        kept = find_net(self.key)
+        if kept is None:
+            _made(self)
+            kept = find_net(self.key)
+        if kept is None:
+            raise MissingData(f"what {self.text} planted was not kept")
+        return {name: kept.card[name] for name in ("planted", "covers", "of", "ids")}
+
+
+@lru_cache(maxsize=1)
+def _made(taint: Taint) -> Tainted[Mapping[str, Tensor]]:
+    """The adversary at work; its secret is kept for later."""
+    seed = Seed(taint.seed)
+    whole = taint.scenario.splits(seed, whole=True)
+    slice_ = taint.scenario.splits(seed, whole=False).test
+    clean = Splits(whole.train, whole.validation, slice_)
+    tainted: Tainted[Mapping[str, Tensor]] = taint.attack.before(clean, seed / "taint" / "before")
+    planted = tainted.secret.get("planted")
+    if planted is None or len(planted) == 0:
+        raise BadSetting(f"{taint.text} planted nothing, so there is nothing to inherit")
+    counts = {
+        "planted": len(planted),
+        "covers": len(tainted.secret.get("covers", ())),
+        "of": len(whole.train),
+        "ids": digest(sorted(planted.tolist())),
+    }
+    save_net(tainted.secret, {**taint.card, **counts})
+    return tainted
