@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from robustbench_kd.commands.speaking import document, json_option, show, width
 from robustbench_kd.errors import MissingData, NothingEvaluated
 
+if TYPE_CHECKING:
+    from robustbench_kd.inheritance import Planted
+    from robustbench_kd.types import Leaderboard
+
 FORMATS = ("table", "csv", "markdown", "latex", "json")
+
+
+def planted(contest: Leaderboard, form: str, records: Path | None) -> None:
+    """A board of attacks on training data: what each student inherited."""
+    from robustbench_kd.shelf import kept, load_planted
+
+    found = load_planted(records, contest.name)
+    mine = load_planted(kept(), contest.name) if records is None else []
+    known = {(record.attack, record.label, record.seed) for record in found}
+    found += [r for r in mine if (r.attack, r.label, r.seed) not in known]
+    if not found:
+        raise NothingEvaluated(
+            f"there is no record of {contest.name}; make one: robustbench-kd evaluate --train "
+            f"--board {contest.name} --defense {contest.defenses[0]}"
+        )
+    show_planted(contest, found, form)
+
+
+def show_planted(contest: Leaderboard, records: Sequence[Planted], form: str) -> None:
+    """Planted records in any format."""
+    from robustbench_kd.report.planted import cases, cells, entry, note
+    from robustbench_kd.report.tables import csv_of
+    from robustbench_kd.report.terminal import inheritance_table
+    from robustbench_kd.report.texts import pipes, tabular
+
+    found = cases(contest, records)
+    if form == "json":
+        rows = [entry(case) for case in found]
+        document("leaderboard", board=contest.name, title=contest.title, rows=rows)
+    elif form == "csv":
+        click.echo(csv_of([entry(case) for case in found]), nl=False)
+    elif form == "table":
+        show(inheritance_table(contest.title, found, width()), note(contest, found))
+    else:
+        text = {"markdown": pipes, "latex": tabular}[form](*cells(found), note(contest, found))
+        click.echo(text, nl=False)
 
 
 @click.command("leaderboard", short_help="A whole ranking, in any format.")
@@ -39,6 +81,9 @@ def leaderboard(board: str, form: str, records: Path | None, columns: str, as_js
     from robustbench_kd.trials import board_of
 
     contest = board_of(board)
+    if contest.door != "input":
+        planted(contest, "json" if as_json else form, records)
+        return
     if records is not None and not records.is_dir():
         raise MissingData(f"there is no folder {records}; records lie in DIR/{board}/*.json")
     mine = load_records(kept(), board) if records is None else []

@@ -13,6 +13,7 @@ from robustbench_kd.commands.speaking import document, json_option, progress, sh
 if TYPE_CHECKING:
     from robustbench_kd.records import Record
     from robustbench_kd.report.board import Board
+    from robustbench_kd.types import Leaderboard
 
 
 @click.command("evaluate", short_help="Attack a student; print its row and its place.")
@@ -61,13 +62,49 @@ def evaluating(
     from robustbench_kd.schooling import scenario_of
     from robustbench_kd.trials import board_of
 
+    contest = board_of(asked["board"])
+    if contest.door != "input":
+        _planted(defense, contest, data, as_json, asked)
+        return
     who: Any = defense
     if model is not None:
-        who = bring(model, net, scenario_of(board_of(asked["board"]).scenario, data))
+        who = bring(model, net, scenario_of(contest.scenario, data))
         asked["name"] = asked["name"] or _name(model)
     with progress() as say:
         record = evaluate(who, folder=data, say=say, **asked)
     _report(record, asked["out"], as_json)
+
+
+def _planted(
+    defense: str | None,
+    contest: Leaderboard,
+    data: str | None,
+    as_json: bool,
+    asked: dict[str, Any],
+) -> None:
+    """A board whose attacks act on training data: every attack has students of its own."""
+    from robustbench_kd.commands.boards import show_planted
+    from robustbench_kd.planting import plant
+
+    idle = [name for name in ("limit", "wide", "accept_probabilities") if asked[name]]
+    if defense is None or idle:
+        what = f"--{idle[0].replace('_', '-')} is" if idle else "--model and --net are"
+        raise click.UsageError(
+            f"{what} about attacks on test inputs; {contest.name} tries attacks on training data, "
+            "so it needs a --defense that is trained behind them"
+        )
+    with progress() as say:
+        records = plant(
+            defense,
+            board=contest.name,
+            attacks=asked["attacks"] or None,
+            seed=asked["seed"],
+            train=asked["train"],
+            folder=data,
+            out=asked["out"],
+            say=say,
+        )
+    show_planted(contest, records, "json" if as_json else "table")
 
 
 def _name(model: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from robustbench_kd.commands import options
 from robustbench_kd.commands.speaking import document, json_option
 from robustbench_kd.errors import BadRecord, NothingEvaluated
+
+if TYPE_CHECKING:
+    from robustbench_kd.reasking import Reasked
 
 PATH = click.Path(exists=True, path_type=Path)
 
@@ -47,11 +50,14 @@ def _inside(given: Path) -> list[Path]:
 
 def _verified(path: Path, model: str | None, net: str | None) -> dict[str, Any]:
     from robustbench_kd.bringing import bring
+    from robustbench_kd.reasking import verify_planted
     from robustbench_kd.replay import verify
     from robustbench_kd.schooling import scenario_of
-    from robustbench_kd.shelf import load_record
+    from robustbench_kd.shelf import is_planted, load_record
 
     try:
+        if is_planted(path):
+            return _reasked(path, verify_planted(path))
         given = None
         if model is not None:
             given = bring(model, net, scenario_of(load_record(path).scenario))
@@ -65,3 +71,10 @@ def _verified(path: Path, model: str | None, net: str | None) -> dict[str, Any]:
     if replay.marginal:
         words += f" ({replay.marginal} too close to call)"
     return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(replay)}
+
+
+def _reasked(path: Path, again: Reasked) -> dict[str, Any]:
+    words = f"{path}: {again.networks} networks answer {again.inputs} inputs as the record says"
+    if again.marginal:
+        words += f" ({again.marginal} answers too close to call)"
+    return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(again)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from robustbench_kd.records import Json, Share
 from robustbench_kd.report.board import Board, Row
 
@@ -57,13 +59,18 @@ def as_json(board: Board) -> Json:
 
 def as_csv(board: Board) -> str:
     """One line a row; each share in columns of its own: value, low, high, hits, count."""
-    import pandas as pd  # most commands come here for the rest of the file, and are quick
-
     rows = []
     for row in board.rows:
         flat = entry(row)
         flat["teachers"], flat["doubts"] = "+".join(flat["teachers"]), "; ".join(flat["doubts"])
         rows.append({name: value for name, value in flat.items() if value is not None})
+    return csv_of(rows)
+
+
+def csv_of(rows: Sequence[Json]) -> str:
+    """Plain values as lines; what is nested becomes columns of its own."""
+    import pandas as pd  # most commands come here for the rest of the file, and are quick
+
     frame = pd.json_normalize(rows, sep="_")
     # Nullable integers: a count stays a whole number where another row has none.
     counts = [name for name in frame.columns if name.endswith(("_hits", "_count"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from robustbench_kd.records import Record, Share
 from robustbench_kd.report.board import Board, Row
+from robustbench_kd.report.planted import Case, cells
 from robustbench_kd.report.texts import wide
 
 EACH = 14  # columns that a share and its interval take
@@ -54,6 +55,25 @@ def board_table(board: Board, width: int, entrant: Record | None = None) -> Tabl
             str(record.seed),
             style="bold" if row is mine else None,
         )
+    return table
+
+
+def inheritance_table(title: str, found: Sequence[Case], width: int) -> Table:
+    """What each student inherited; accuracies and twins only where there is room."""
+    heads, lines = cells(found)
+    narrow = ("attack", "defense", "source", "student", "student's twin", "inherited")
+    shown = heads if width >= FIXED + 8 * EACH else narrow
+    table = plain_table(title)
+    for name in shown:
+        left = name in ("attack", "defense")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    last = ""
+    for line in lines:
+        values = dict(zip(heads, line, strict=True))
+        if last and values["attack"] != last:
+            table.add_section()
+        last = values["attack"]
+        table.add_row(*(stacked(values[name]) for name in shown))
     return table
 
 

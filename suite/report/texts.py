@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.report.board import Board, Row
 
-WORDS = ("rank", "defense", "teachers", "doubts")  # columns that stand on the left
+WORDS = (
+    "rank",
+    "attack",
+    "defense",
+    "teachers",
+    "verdict",
+    "doubts",
+)  # columns that stand on the left
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -21,18 +28,26 @@ LATEX = {
 
 def as_markdown(board: Board, only: Sequence[str] = ()) -> str:
     """A pipe table; names can neither break it nor carry markup."""
-    heads, lines = cells(board, only)
+    return pipes(*cells(board, only), note(board))
+
+
+def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]], below: str) -> str:
+    """Heads and lines as a pipe table, with a line of words below."""
     text = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in (heads, *lines)]
-    return "\n".join((text[0], "|" + " --- |" * len(heads), *text[1:], "", note(board), ""))
+    return "\n".join((text[0], "|" + " --- |" * len(heads), *text[1:], "", below, ""))
 
 
 def as_latex(board: Board, only: Sequence[str] = ()) -> str:
     r"""A tabular with the rules of booktabs (``\usepackage{booktabs}``)."""
-    heads, lines = cells(board, only)
+    return tabular(*cells(board, only), note(board))
+
+
+def tabular(heads: Sequence[str], lines: Sequence[Sequence[str]], above: str) -> str:
+    """Heads and lines as a tabular, with a comment above."""
     text = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in (heads, *lines)]
     return "\n".join(
         (
-            "% " + note(board),
+            "% " + above,
             rf"\begin{{tabular}}{{{''.join('l' if head in WORDS else 'r' for head in heads)}}}",
             r"\toprule",
             text[0],

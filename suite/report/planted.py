@@ -1,0 +1,196 @@
+"""What students inherit, folded from planted records: teacher, student, control and clean twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robustbench_kd.inheritance import (
+    TWIN,
+    Planted,
+    accuracy,
+    excess,
+    flags,
+    ratio,
+    recovered,
+    success,
+    verdict,
+)
+from robustbench_kd.records import Json, Share
+from robustbench_kd.report.tables import numbers
+from robustbench_kd.types import Leaderboard
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One attack on one defense: the record of each seed.
+
+    Where every record is about one victim, the trials are counted together; else the lowest seed
+    stands for the case, and the others are shown beside it.
+    """
+
+    records: tuple[Planted, ...]
+
+    @property
+    def first(self) -> Planted:
+        """The record of the lowest seed."""
+        return self.records[0]
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the records are trials of one victim each."""
+        return all(record.wins == 1 for record in self.records)
+
+    def won(self, subject: str) -> Share:
+        """The adversary's success on this subject."""
+        if not self.pooled:
+            return success(self.first, subject)
+        return _sum([success(record, subject) for record in self.records])
+
+    def right(self, subject: str) -> Share:
+        """The subject's accuracy on plain inputs."""
+        return accuracy(self.first, subject)
+
+
+def cases(contest: Leaderboard, records: Sequence[Planted]) -> list[Case]:
+    """One case an attack and defense, attacks in the order of the panel, safest students first."""
+    groups: dict[tuple[str, str], dict[int, Planted]] = {}
+    for record in sorted(records, key=lambda r: r.seed):
+        if record.board == contest.name:
+            groups.setdefault((record.attack, record.label), {})[record.seed] = record
+    order = {text: n for n, text in enumerate(contest.panel)}
+    found = [Case(tuple(by_seed.values())) for by_seed in groups.values()]
+    return sorted(
+        found,
+        key=lambda c: (
+            order.get(c.first.attack, len(order)),
+            c.first.attack,
+            c.won("student").value,
+            c.first.label,
+        ),
+    )
+
+
+def interval(record: Planted) -> tuple[float, float] | None:
+    """The inheritance's 95 % interval, by resampling the eligible inputs; none without a ratio.
+
+    The same resampled inputs are asked of all four networks, so what they share cancels.
+    """
+    if ratio(record) is None:
+        return None
+    names = ("student", "student" + TWIN, record.source, record.source + TWIN)
+    bits = np.array([flags(record, name, "won") for name in names], dtype=float)
+    draws = np.random.default_rng(0).multinomial(
+        record.wins, np.full(record.wins, 1 / record.wins), RESAMPLES
+    )
+    student, own_twin, source, its_twin = (draws @ bits.T / record.wins).T
+    low, high = np.quantile((student - own_twin) / (source - its_twin), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def entry(case: Case) -> Json:
+    """A case as plain values, for machines."""
+    first = case.first
+    return {
+        "attack": first.attack,
+        "defense": first.label,
+        "door": first.door,
+        "planted": first.planted["planted"],
+        "of": first.planted["of"],
+        "seeds": [record.seed for record in case.records],
+        "source": first.source,
+        "success": {name: numbers(case.won(name)) for name in first.subjects},
+        "accuracy": {name: numbers(case.right(name)) for name in first.subjects},
+        "recovered": numbers(recovered(first, "student")),
+        "inheritance": [_ratio(record) for record in case.records] if not case.pooled else [],
+        "verdict": "trials" if case.pooled else verdict(first),
+    }
+
+
+def _ratio(record: Planted) -> Json:
+    return {"seed": record.seed, "value": ratio(record), "interval": interval(record)}
+
+
+def cells(found: Sequence[Case]) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines as people read them."""
+    columns: dict[str, Callable[[Case], str]] = {
+        "attack": lambda c: c.first.attack,
+        "planted": lambda c: str(c.first.planted["planted"]),
+        "defense": lambda c: c.first.label,
+        "source": lambda c: str(c.won(c.first.source)),
+        "source's twin": lambda c: str(c.won(c.first.source + TWIN)),
+        "student": lambda c: str(c.won("student")),
+        "student's twin": lambda c: str(c.won("student" + TWIN)),
+        "control": lambda c: str(c.won("control")),
+        "recovered": lambda c: str(recovered(c.first, "student")) if not c.pooled else "",
+        "source clean": lambda c: beside(c, c.first.source),
+        "student clean": lambda c: beside(c, "student"),
+        "inherited": inherited,
+        "other seeds": others,
+    }
+    return list(columns), [[column(case) for column in columns.values()] for case in found]
+
+
+def beside(case: Case, subject: str) -> str:
+    """Accuracy on plain inputs, and that of the clean twin: ``90.1 [88.1, 91.8] (90.4)``."""
+    return f"{case.right(subject)} ({100 * case.right(subject + TWIN).value:.1f})"
+
+
+def inherited(case: Case) -> str:
+    """The ratio with its interval, or in a word why there is none."""
+    if case.pooled:
+        return f"{len(case.records)} trials"
+    said, bounds = ratio(case.first), interval(case.first)
+    if said is None or bounds is None:
+        word = verdict(case.first)
+        extra = f", excess {excess(case.first, 'student'):.2f}" if word == "dormant" else ""
+        return word + extra
+    return f"{said:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+
+
+def others(case: Case) -> str:
+    """Student's success and inheritance under the other seeds."""
+    if case.pooled:
+        return ""
+    parts = []
+    for record in case.records[1:]:
+        said = ratio(record)
+        word = verdict(record) if said is None else f"{said:.2f}"
+        parts.append(f"{record.seed}: {100 * success(record, 'student').value:.1f}, {word}")
+    return "; ".join(parts)
+
+
+def note(contest: Leaderboard, found: Sequence[Case]) -> str:
+    """What the numbers are, in one line."""
+    count = found[0].first.wins if found else 0
+    source = "the poisoned teacher" if contest.door == "teacher data" else "the undistilled control"
+    return (
+        f"{contest.title}: percent of submitted test inputs that are answered as the adversary "
+        f"wanted (of {count} where the attack is a backdoor), with 95 % Wilson intervals. The "
+        f"source is {source}; twins had the same training without the poison; recovered are "
+        "answered right in spite of the trigger; inherited is excess over the twin, student "
+        "against source, with a bootstrap interval over inputs."
+    )
+
+
+def dose(found: Sequence[Case]) -> dict[tuple[str, str], list[tuple[float, Share, Share]]]:
+    """Attack and defense -> (rate, source, student) in order of the rate; where rates differ."""
+    curves: dict[tuple[str, str], list[tuple[float, Share, Share]]] = {}
+    for case in found:
+        name = case.first.attack.partition(":")[0]
+        rate = case.first.planted["planted"] / case.first.planted["of"]
+        point = (rate, case.won(case.first.source), case.won("student"))
+        curves.setdefault((name, case.first.label), []).append(point)
+    return {
+        who: sorted(points, key=lambda p: p[0])
+        for who, points in curves.items()
+        if len({rate for rate, _, _ in points}) > 1
+    }
+
+
+def _sum(shares: Sequence[Share]) -> Share:
+    return Share(sum(s.hits for s in shares), sum(s.count for s in shares))
