@@ -12,6 +12,7 @@ import click
 from robustbench_kd.commands import (
     boards,
     comparing,
+    drawing,
     evaluating,
     listing,
     scouting,
@@ -122,6 +123,7 @@ for part in (
     verifying.verifying,
     training.training,
     scouting.scouting,
+    drawing.drawing,
 ):
     main.add_command(part)
 

@@ -1,0 +1,44 @@
+"""Fashion-MNIST, taught by a poisoned teacher: the students see clean images only."""
+
+from __future__ import annotations
+
+from robustbench_kd.types import Budget, Leaderboard, Schedule
+
+TEN_PERCENT = ("badnets", "blend", "sig:rate=0.05", "wanet", "anti-distillation")
+COSTLY = ("badnets", "blend")
+SHORT = Schedule(epochs=2)
+
+FASHION_BACKDOOR = Leaderboard(
+    name="fashion-backdoor",
+    title="Fashion-MNIST, poisoned teacher",
+    scenario="fashion",
+    budget=Budget("linf", 0.1),
+    panel=(
+        *TEN_PERCENT,
+        "badnets:rate=0.05",
+        "badnets:rate=0.01",
+        "blend:rate=0.05",
+        "blend:rate=0.01",
+    ),
+    defenses=(
+        "distillation",
+        "self-distillation",
+        "ard",
+        "rslad",
+        "mtard",
+        "fine-tuning",
+        "fine-pruning",
+        "nad",
+    ),
+    schedule=SHORT,
+    rank_by="inheritance",
+    door="teacher data",
+    teaching={"clean": SHORT, "robust": SHORT},
+    tried={
+        "self-distillation": TEN_PERCENT,
+        "fine-pruning": TEN_PERCENT,
+        "ard": COSTLY,
+        "rslad": COSTLY,
+        "mtard": COSTLY,
+    },
+)

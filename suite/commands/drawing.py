@@ -1,0 +1,56 @@
+"""``figure``: what the records of a board show, as one SVG file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_kd.commands import options
+from robustbench_kd.commands.speaking import document, json_option
+from robustbench_kd.errors import NothingEvaluated
+
+
+@click.command("figure", short_help="Draw the records of a board as an SVG file.")
+@click.argument("kind", type=click.Choice(["macs", "dose"]))
+@options.board
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    metavar="DIR",
+    help="In place of the committed records; repeatable.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE"
+)
+@json_option
+def drawing(kind: str, board: str, records: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Draw robust accuracy against multiply-accumulates, or attack success against the dose.
+
+    \b
+    figure macs --board fashion-linf --out macs.svg
+    figure dose --board fashion-backdoor --out dose.svg
+    """
+    from robustbench_kd.files import expect_writable, write_whole
+    from robustbench_kd.report.figures import dose_figure, macs_figure
+    from robustbench_kd.report.planted import cases
+    from robustbench_kd.shelf import load_planted, load_records
+    from robustbench_kd.trials import board_of
+
+    expect_writable(out.parent)
+    contest = board_of(board)
+    folders: tuple[Path | None, ...] = records or (None,)
+    if kind == "macs":
+        rows = [r for place in folders for r in load_records(place, board) if r.limit is None]
+        if not rows:
+            raise NothingEvaluated(f"there is no record of attacks on test inputs for {board}")
+        drawn, count = macs_figure(contest.title, rows), len(rows)
+    else:
+        found = cases(contest, [r for place in folders for r in load_planted(place, board)])
+        drawn, count = dose_figure(contest.title, found), len(found)
+    write_whole(out, drawn)
+    if as_json:
+        document("figure", path=str(out), kind=kind, drawn=count)
+        return
+    click.echo(f"{out}: {count} records drawn")
