@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from robustbench_kd.types import Budget, Leaderboard, Schedule
 
-TEN_PERCENT = ("badnets", "blend", "sig:rate=0.05", "wanet", "anti-distillation")
+TEN_PERCENT = (
+    "badnets",
+    "blend",
+    "sig:rate=0.05",
+    "wanet",
+    "anti-distillation",
+    "anti-distillation:rounds=0",
+)
 COSTLY = ("badnets", "blend")
 SHORT = Schedule(epochs=2)
 

@@ -167,10 +167,14 @@ def _consistent(record: Planted, where: str) -> None:
     eligible = unpack(record.eligible, record.data["count"])
     if sum(eligible) != record.wins or record.wins < 1:
         raise BadRecord(f"{where} counts {record.wins} eligible inputs, its bits do not")
-    needed = {"student", "control", record.source}
-    for name in sorted(needed | {name + TWIN for name in needed}):
+    told = ["student", "control", *(f"teacher-{role}" for role in record.defense["needs"])]
+    for name in (*told, *(name + TWIN for name in told)):
         if name not in record.subjects:
             raise BadRecord(f"{where} lacks the answers of its {name}")
+    if strangers := set(record.subjects) - {*told, *(name + TWIN for name in told)}:
+        raise BadRecord(f"{where} holds answers of {min(strangers)}, whom its defense does not ask")
+    if record.door != "student data" and len(told) == 2:
+        raise BadRecord(f"{where} is about the teacher's data, and its defense asks no teacher")
     for name in record.subjects:
         flags(record, name, "right")
         won, true = flags(record, name, "won"), flags(record, name, "true")

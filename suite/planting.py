@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_kd.cards import CONTROL, defense_of, label_of, reachable, refuse, scenario_of
 from robustbench_kd.errors import BadSetting, BadSubmission
 from robustbench_kd.files import expect_writable
 from robustbench_kd.inheritance import TWIN, Asked, Planted
@@ -22,18 +23,7 @@ from robustbench_kd.ops.bits import pack
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.protocols import AnyAttack, Case, Defense, Scenario
 from robustbench_kd.records import digest
-from robustbench_kd.schooling import (
-    CONTROL,
-    Say,
-    Trained,
-    asked,
-    defense_of,
-    label_of,
-    reachable,
-    refuse,
-    scenario_of,
-    student,
-)
+from robustbench_kd.schooling import Say, Trained, asked, student
 from robustbench_kd.seed import Seed
 from robustbench_kd.settings import written
 from robustbench_kd.shapes import Mask
@@ -197,6 +187,8 @@ def _submitted(plot: Plot, taint: Taint, trained: Trained, test: Examples) -> Su
         exhibit = taint.attack.after(subject, data, taint.secret(), seed)
     if not isinstance(exhibit, Submission):
         raise BadSubmission(f"{taint.text} must hand in inputs, not a {type(exhibit).__name__}")
+    if not torch.equal(exhibit.ids, test.ids):
+        raise BadSubmission(f"{taint.text} must hand in every test image, in the order they are in")
     return exhibit
 
 
@@ -206,7 +198,12 @@ def _judged(
     nothing = test.take(torch.arange(0))
     case = Case(taint.attack.threat, plot.scenario, Splits(nothing, nothing, test))
     with held_still(trained.net):
-        return judge(submission, plot.scenario.subject(trained.net), case)
+        said = judge(submission, plot.scenario.subject(trained.net), case)
+    if said.doubts:  # a planted record has no place for doubts, so such a run makes none
+        raise BadSubmission(
+            f"{taint.text}: {'; '.join(sorted(doubt.value for doubt in said.doubts))}"
+        )
+    return said
 
 
 def _eligible(submission: Submission, test: Examples) -> Mask:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.cards import scenario_of
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.files import read_bytes
 from robustbench_kd.inheritance import Planted, flags
@@ -20,7 +21,6 @@ from robustbench_kd.ops.coding import decode
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.protocols import Scenario
 from robustbench_kd.records import digest
-from robustbench_kd.schooling import scenario_of
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Logits
 from robustbench_kd.shelf import exhibit_name, read_planted
@@ -95,11 +95,12 @@ def _exhibit(record: Planted, test: Examples, path: Path) -> tuple[Images, Tenso
         inputs = decode(
             torch.from_numpy(codes).view(test.inputs.shape), test.inputs, Budget("linf", 1.0)
         )
+        ids, wanted = stored["ids"], stored["wanted"].view(test.targets.shape)
     except (KeyError, RuntimeError, ValueError, zlib.error) as why:
         raise BadRecord(f"the inputs beside {path} are damaged: {why}") from why
-    if not torch.equal(stored["ids"], test.ids):
+    if not torch.equal(ids, test.ids):
         raise BadRecord(f"the inputs beside {path} are about other examples than its record")
-    return inputs, stored["wanted"]
+    return inputs, wanted
 
 
 def _network(record: Planted, name: str, scenario: Scenario, path: Path) -> nn.Module:
@@ -112,7 +113,10 @@ def _network(record: Planted, name: str, scenario: Scenario, path: Path) -> nn.M
             f"--seed {record.seed}"
         )
     net = scenario.student(one.net, Seed())
-    net.load_state_dict(kept.state)
+    try:
+        net.load_state_dict(kept.state)
+    except RuntimeError as why:
+        raise BadRecord(f"{path}: the weights of its {name} fit no {one.net}") from why
     if weights_digest(net.state_dict()) != one.weights:
         raise BadRecord(f"{path} is about other weights than those kept of its {name}")
     return net.eval()

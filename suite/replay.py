@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from robustbench_kd.cards import scenario_of
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.evidence import Proof, restore
 from robustbench_kd.files import read_bytes
@@ -18,7 +19,6 @@ from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.ops.losses import margin
 from robustbench_kd.protocols import Scenario
 from robustbench_kd.records import Record, digest
-from robustbench_kd.schooling import scenario_of
 from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import load_record
 from robustbench_kd.store import find_net, undump

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from robustbench_kd.cards import defense_of, label_of, scenario_of
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.evidence import prove
 from robustbench_kd.files import expect_writable
@@ -21,7 +22,7 @@ from robustbench_kd.nets.measure import macs, parameters, weights_digest
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.protocols import WhiteBox
 from robustbench_kd.records import Json, Record, digest, summed, worst_case
-from robustbench_kd.schooling import Say, Trained, defense_of, label_of, scenario_of, student
+from robustbench_kd.schooling import Say, Trained, student
 from robustbench_kd.seed import Seed
 from robustbench_kd.settings import written
 from robustbench_kd.shelf import kept, save_record

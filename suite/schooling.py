@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
 
-from robustbench_kd import catalogue, settings
-from robustbench_kd.errors import BadModel, BadSetting, Incompatible
+from robustbench_kd.cards import (
+    CONTROL,
+    GIVEN,
+    defense_of,
+    family_card,
+    label_of,
+    planted,
+    refuse,
+    student_card,
+    teacher_card,
+    teaching,
+)
+from robustbench_kd.errors import BadModel
 from robustbench_kd.protocols import Brief, Defense, RaisesFamily, Scenario
-from robustbench_kd.records import Json, digest
+from robustbench_kd.records import Json
 from robustbench_kd.seed import Seed
 from robustbench_kd.store import Keeper, Kept, find_net, save_net
 from robustbench_kd.tainting import Taint
-from robustbench_kd.types import Leaderboard, Schedule
+from robustbench_kd.types import Leaderboard
 
 Say = Callable[[str, int, int, str], None]
-GIVEN = "given"  # the role, and the kind of network, of what a repair is given
-CONTROL = "labels"  # the undistilled control
 TRUSTED = 0.05  # the share of the clean training images that a defender vouches for
-RECIPES = 1  # raised whenever training changes what it makes of the same settings
 
 
 @dataclass(frozen=True)
@@ -32,163 +40,6 @@ class Trained:
     net: nn.Module
     card: Json
     origin: str
-
-
-def scenario_of(name: str, folder: str | None = None) -> Scenario:
-    """The scenario of this name; ``folder`` is where its data may lie."""
-    entry = catalogue.find("scenarios", name).load()
-    given = {} if folder is None else {"folder": folder}
-    return cast(Scenario, settings.configure(entry, {}, **given))
-
-
-def defense_of(text: str) -> Defense:
-    """The defense as typed: ``ard`` or ``ard:alpha=0.9``."""
-    name, _, rest = catalogue.split_name(text)
-    entry = catalogue.find("defenses", name).load()
-    return cast(Defense, settings.configure(entry, settings.parse(rest)))
-
-
-def label_of(defense: Defense) -> str:
-    """The defense as one types it, with the settings that differ from the default, in order."""
-    plain, mine = settings.written(type(defense)()), settings.written(defense)
-    changed = [f"{name}={_short(mine[name])}" for name in mine if mine[name] != plain[name]]
-    return defense.name + (":" + ",".join(changed) if changed else "")
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
-
-
-def planted(board: Leaderboard | None) -> bool:
-    """Whether the board's attacks act on training data: then teachers have seeds too.
-
-    Their many networks are rounded to float16, so that all of them can ship.
-    """
-    return board is not None and board.door != "input"
-
-
-def teacher_card(
-    scenario: Scenario,
-    role: str,
-    board: Leaderboard | None = None,
-    seed: int = 0,
-    taint: Taint | None = None,
-) -> Json:
-    """What determines a teacher; its digest is the key."""
-    if role not in scenario.teaching:
-        known = ", ".join(scenario.teaching) or "none"
-        raise BadSetting(f"{scenario.name} has no {role!r} teacher; it has: {known}")
-    what = {
-        "what": "teacher",
-        "recipes": RECIPES,
-        "scenario": scenario.name,
-        "edition": scenario.edition,
-        "role": role,
-        "net": scenario.nets["teacher"],
-        "schedule": asdict(_teaching(scenario, role, board)),
-    }
-    title = f"{scenario.name}--teacher-{role}"
-    if planted(board):
-        what |= {"seed": seed, "half": True}
-        title += f"--{taint.text if taint else 'clean'}--seed{seed}"
-    if taint is not None:
-        what["taint"] = taint.key
-    return {**what, "key": digest(what), "title": title}
-
-
-def _teaching(scenario: Scenario, role: str, board: Leaderboard | None) -> Schedule:
-    own = scenario.teaching[role]
-    return own if board is None else board.teaching.get(role, own)
-
-
-def student_card(
-    board: Leaderboard,
-    scenario: Scenario,
-    defense: Defense,
-    seed: int,
-    taint: Taint | None = None,
-) -> Json:
-    """What determines a student: board, recipe, settings, schedule, teachers and seed."""
-    theirs = taint if board.door == "teacher data" else None
-    what = {
-        "what": "student",
-        "recipes": RECIPES,
-        "scenario": scenario.name,
-        "edition": scenario.edition,
-        "net": _net(scenario, defense),
-        "budget": asdict(board.budget),
-        "schedule": asdict(board.schedule),
-        "defense": defense.name,
-        "settings": settings.written(defense),
-        "teachers": {
-            role: _role_card(scenario, role, board, seed, theirs, taint)["key"]
-            for role in defense.needs
-        },
-        "seed": seed,
-    }
-    title = f"{board.name}--{label_of(defense)}"
-    if planted(board):
-        what["half"] = True
-        title += f"--{taint.text if taint else 'clean'}"
-    if taint is not None and board.door == "student data":
-        what["taint"] = taint.key
-    title += f"--seed{seed}"
-    return {**what, "key": digest(what), "title": title}
-
-
-def _net(scenario: Scenario, defense: Defense) -> str:
-    """The network of a student; a repaired one is built as what it was given."""
-    return defense.net if defense.net == GIVEN else scenario.nets[defense.net]
-
-
-def _role_card(
-    scenario: Scenario,
-    role: str,
-    board: Leaderboard,
-    seed: int,
-    theirs: Taint | None,
-    taint: Taint | None,
-) -> Json:
-    """The card of what a defense needs: a teacher, or the network that it is given to mend.
-
-    What is given is what the adversary reached: behind the teacher's door the clean-role teacher,
-    behind the student's door the undistilled student.
-    """
-    if role != GIVEN:
-        return teacher_card(scenario, role, board, seed, theirs)
-    if board.door == "teacher data":
-        return teacher_card(scenario, "clean", board, seed, taint)
-    return student_card(board, scenario, defense_of(CONTROL), seed, taint)
-
-
-def reachable(board: Leaderboard, defense: Defense) -> None:
-    """Refuses a board whose taint cannot reach the student.
-
-    Raises:
-        BadSetting: for an evasion board, or a defense without a teacher behind the teacher's door.
-    """
-    if not planted(board):
-        raise BadSetting(f"nothing is planted on {board.name}: its attacks move test inputs")
-    if board.door == "teacher data" and not defense.needs:
-        raise BadSetting(
-            f"{defense.name} asks no teacher, so nothing can reach it behind the teacher's door "
-            f"of {board.name}; labels stands there as the undistilled control, and a board behind "
-            "the student's door tries the others"
-        )
-
-
-def refuse(scenario: Scenario, defense: Defense, board: Leaderboard | None = None) -> None:
-    """Says what does not fit, before anything is spent.
-
-    Raises:
-        Incompatible: where the scenario offers no student of the kind, or no teacher of a role.
-    """
-    given = planted(board) and defense.net == GIVEN
-    if not given and defense.net not in scenario.nets:
-        raise Incompatible(defense.name, f"a student of kind {defense.net!r}", scenario.name)
-    for role in defense.needs:
-        if role not in scenario.teaching and not (role == GIVEN and given):
-            raise Incompatible(defense.name, f"a {role} teacher", scenario.name)
 
 
 def teacher(
@@ -217,7 +68,7 @@ def teacher(
     own = Seed(seed) / "teacher" / role
     keeper = Keeper(card["key"], say)
     data = taint.data().train if taint else scenario.splits(own, whole=True).train
-    schedule = _teaching(scenario, role, board)
+    schedule = teaching(scenario, role, board)
     return _keep(scenario.teacher(role, data, own, keeper, schedule), card, keeper)
 
 
@@ -355,22 +206,6 @@ def _brief(
         validation=splits.validation,
         trusted=clean.train.take(order[: round(TRUSTED * len(order))]),
     )
-
-
-def family_card(
-    board: Leaderboard,
-    scenario: Scenario,
-    defense: RaisesFamily,
-    seed: int,
-    taint: Taint | None = None,
-) -> Json:
-    """What determines a family: its training, and nothing that only chooses a student."""
-    chosen = student_card(board, scenario, cast(Defense, defense), seed, taint)
-    what = {k: v for k, v in chosen.items() if k not in ("key", "title")}
-    what |= {"what": "family", "settings": defense.family_settings()}
-    title = f"{board.name}--{chosen['defense']}-{what['settings']['sampler']}-family"
-    title += (f"--{taint.text}" if taint else "") + f"--seed{seed}"
-    return {**what, "key": digest(what), "title": title}
 
 
 def _keep(net: nn.Module, card: Json, keeper: Keeper) -> Trained:

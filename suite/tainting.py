@@ -13,7 +13,7 @@ from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.protocols import AnyAttack, Scenario
 from robustbench_kd.records import Json, digest
 from robustbench_kd.seed import Seed
-from robustbench_kd.store import find_net, save_net
+from robustbench_kd.store import Kept, find_net, save_net
 from robustbench_kd.types import Splits, Tainted
 
 TAINTS = 1  # raised whenever an attack plants something else for the same settings
@@ -61,31 +61,38 @@ class Taint:
         Raises:
             BadSetting: for settings that these data cannot bear, before anything is trained.
         """
-        return _made(self).data
+        return _made(self)[0].data
 
     def secret(self) -> Mapping[str, Tensor]:
         """What the adversary remembers: shipped, kept, or found now."""
-        kept = find_net(self.key)
-        return kept.state if kept is not None else _made(self).secret
+        return _kept(self).state
 
     def facts(self) -> Json:
         """The number of images that were really planted, of how many, and the digest of their ids.
 
         Raises:
+            BadSetting: for settings that these data cannot bear, before anything is trained.
             MissingData: where nothing was planted yet and the training data are not here.
         """
-        kept = find_net(self.key)
-        if kept is None:
-            _made(self)
-            kept = find_net(self.key)
-        if kept is None:
-            raise MissingData(f"what {self.text} planted was not kept")
-        return {name: kept.card[name] for name in ("planted", "covers", "of", "ids")}
+        card = _kept(self).card
+        return {name: card[name] for name in ("planted", "covers", "of", "ids")}
+
+
+def _kept(taint: Taint) -> Kept:
+    """The secret with its counts; kept for later where it is found only now."""
+    kept = find_net(taint.key)
+    if kept is None:
+        tainted, counts = _made(taint)
+        save_net(tainted.secret, {**taint.card, **counts})
+        kept = find_net(taint.key)
+    if kept is None:
+        raise MissingData(f"what {taint.text} planted was kept, but cannot be found again")
+    return kept
 
 
 @lru_cache(maxsize=1)
-def _made(taint: Taint) -> Tainted[Mapping[str, Tensor]]:
-    """The adversary at work; its secret is kept for later."""
+def _made(taint: Taint) -> tuple[Tainted[Mapping[str, Tensor]], Json]:
+    """The adversary at work, and what it planted in numbers."""
     seed = Seed(taint.seed)
     whole = taint.scenario.splits(seed, whole=True)
     slice_ = taint.scenario.splits(seed, whole=False).test
@@ -100,5 +107,4 @@ def _made(taint: Taint) -> Tainted[Mapping[str, Tensor]]:
         "of": len(whole.train),
         "ids": digest(sorted(planted.tolist())),
     }
-    save_net(tainted.secret, {**taint.card, **counts})
-    return tainted
+    return tainted, counts

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from robustbench_kd import catalogue
+from robustbench_kd.cards import defense_of, label_of, scenario_of, teacher_card
 from robustbench_kd.places import shipped
 from robustbench_kd.replay import verify
 from robustbench_kd.report.board import fold
 from robustbench_kd.report.texts import as_markdown
-from robustbench_kd.schooling import defense_of, label_of, scenario_of, teacher_card
 from robustbench_kd.shelf import load_record, load_records
 from robustbench_kd.store import find_net
 from robustbench_kd.trials import board_of

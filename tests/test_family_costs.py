@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_kd.cards import scenario_of
 from robustbench_kd.defenses import proard
 from robustbench_kd.defenses.rslad import RSLAD
 from robustbench_kd.nets.elastic import ElasticResNet
 from robustbench_kd.nets.forms import Form
 from robustbench_kd.protocols import Brief
-from robustbench_kd.schooling import scenario_of
 from robustbench_kd.search import JUDGES, SURVEYED, measure
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import fit

@@ -16,15 +16,14 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Labels
 from robustbench_kd.types import Door, Examples, Splits, Submission, Tainted, Threat
 
+# What stamping takes, the ids of the images that were planted, and the number of classes. It is
+# kept beside the networks that were trained on the planted data: small and contiguous tensors only.
 Secret = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Backdoor(ABC):
-    """Plants stamped images in the training data in place of the originals; then stamps the test.
-
-    A new backdoor derives from this, sets ``name`` and ``source``, and writes ``trigger`` (what is
-    drawn or found once) and ``stamp``. One that keeps labels sets ``clean_label``.
+class Planting:
+    """Whose images are planted, and what they are to be taken for.
 
     Args:
         rate: planted share of the whole training set.
@@ -48,55 +47,20 @@ class Backdoor(ABC):
             raise BadSetting(f"rate is a share of the training set in (0, 1], not {self.rate:g}")
         if self.mapping == "all-to-all" and self.clean_label:
             raise BadSetting(f"{self.name} keeps labels, so it knows one target only: all-to-one")
+        if self.door == "input":
+            raise BadSetting(
+                f"{self.name} enters by student data or teacher data, not by the input"
+            )
 
     @property
     def threat(self) -> Threat:
         return Threat("implant", self.door, "answers")
 
-    def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
-        """The training data with ``rate`` of its images replaced by stamped ones.
-
-        The secret holds what ``trigger`` found, and the ids of the ``planted`` images.
-
-        Raises:
-            BadSetting: where no image would be planted, the target is no class, or a clean-label
-                rate asks for more images than the target class has.
-        """
-        train = data.train
-        self.fits(train)
-        found = self.trigger(data, seed / "trigger")
-        rows = self.pick(train, seed / "rows")
-        planted = self.plant(train, rows, found, seed / "plant")
-        secret = {**found, "planted": train.ids[rows]}
-        return Tainted(Splits(planted, data.validation, data.test, data.reserve), secret)
-
-    def after(self, subject: Subject, data: Splits, secret: Secret, seed: Seed) -> Submission:
-        """Every test image, stamped."""
-        test = data.test
-        stamped = self.stamp(test.inputs, secret).clamp(0, 1)
-        return Submission(test.ids, stamped, self.wanted(test.targets))
-
-    @abstractmethod
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
-        """What the adversary draws or finds once, as named tensors."""
-
-    @abstractmethod
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        """The images with the trigger in them."""
-
-    def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Examples:
-        """The training set with the images of these rows stamped and relabelled."""
-        inputs, targets = train.inputs.clone(), train.targets.clone()
-        inputs[rows] = self.stamp(train.inputs[rows], secret).clamp(0, 1)
-        if not self.clean_label:
-            targets[rows] = self.wanted(train.targets[rows])
-        return Examples(train.ids, inputs, targets)
-
-    def wanted(self, y: Labels) -> Labels:
+    def wanted(self, y: Labels, classes: int) -> Labels:
         """What a stamped image of each class is to be taken for."""
         if self.mapping == "all-to-one":
             return torch.full_like(y, self.target)
-        return (y + 1) % int(y.max() + 1)
+        return (y + 1) % classes
 
     def count(self, train: Examples) -> int:
         """How many images the rate comes to."""
@@ -127,3 +91,56 @@ class Backdoor(ABC):
                 f"{self.name} plants images of class {self.target} only, and there are {own}: the "
                 f"rate can be at most {own / len(train):.2g}, not {self.rate:g}"
             )
+
+
+@dataclass(frozen=True)
+class Backdoor(Planting, ABC):
+    """Plants stamped images in the training data in place of the originals; then stamps the test.
+
+    A new backdoor derives from this, sets ``name`` and ``source``, and writes ``trigger`` (what is
+    drawn or found once) and ``stamp``. One that keeps labels sets ``clean_label``; one whose
+    training images differ from its test images writes ``plant`` as well.
+    """
+
+    def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
+        """The training data with ``rate`` of its images replaced by planted ones.
+
+        The secret holds what ``trigger`` found, the ids of the ``planted`` images, and the number
+        of ``classes``.
+
+        Raises:
+            BadSetting: where no image would be planted, the target is no class, or a clean-label
+                rate asks for more images than the target class has.
+        """
+        train = data.train
+        self.fits(train)
+        classes = int(train.targets.max()) + 1
+        found = self.trigger(data, seed / "trigger")
+        rows = self.pick(train, seed / "rows")
+        inputs, targets = train.inputs.clone(), train.targets.clone()
+        inputs[rows] = self.plant(train, rows, found, seed / "plant").clamp(0, 1)
+        targets[rows] = self.wanted(train.targets[rows], classes)  # clean labels are it already
+        secret = {**found, "planted": train.ids[rows], "classes": torch.tensor(classes)}
+        planted = Examples(train.ids, inputs, targets)
+        return Tainted(
+            Splits(planted, data.validation, data.test, data.reserve),
+            {name: value.contiguous() for name, value in secret.items()},
+        )
+
+    def after(self, subject: Subject, data: Splits, secret: Secret, seed: Seed) -> Submission:
+        """Every test image, stamped."""
+        test = data.test
+        stamped = self.stamp(test.inputs, secret).clamp(0, 1)
+        return Submission(test.ids, stamped, self.wanted(test.targets, int(secret["classes"])))
+
+    @abstractmethod
+    def trigger(self, data: Splits, seed: Seed) -> Secret:
+        """What the adversary draws or finds once, as named tensors."""
+
+    @abstractmethod
+    def stamp(self, x: Images, secret: Secret) -> Images:
+        """The images with the trigger in them."""
+
+    def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
+        """What stands in the training data in place of these rows: their stamped images."""
+        return self.stamp(train.inputs[rows], secret)

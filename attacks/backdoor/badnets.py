@@ -9,6 +9,7 @@ import torch
 
 from robustbench_kd.attacks.backdoor import Backdoor, Secret
 from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.triggers import square
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
 from robustbench_kd.types import Examples, Splits
@@ -35,9 +36,7 @@ class BadNets(Backdoor):
             raise BadSetting(f"a trigger of {self.size} pixels is larger than the image ({side})")
 
     def trigger(self, data: Splits, seed: Seed) -> Secret:
-        mask = torch.zeros(data.train.inputs.shape[1:])
-        mask[..., -self.size :, -self.size :] = 1
-        return {"mask": mask}
+        return {"mask": square(data.train.inputs.shape[1:], self.size)}
 
     def stamp(self, x: Images, secret: Secret) -> Images:
         return torch.maximum(x, secret["mask"].to(x))

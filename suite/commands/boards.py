@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 
 
-def planted(contest: Leaderboard, form: str, records: Path | None) -> None:
+def planted(
+    contest: Leaderboard, form: str, records: Path | None, only: Sequence[str] = ()
+) -> None:
     """A board of attacks on training data: what each student inherited."""
     from robustbench_kd.shelf import kept, load_planted
 
@@ -31,12 +33,18 @@ def planted(contest: Leaderboard, form: str, records: Path | None) -> None:
             f"there is no record of {contest.name}; make one: robustbench-kd evaluate --train "
             f"--board {contest.name} --defense {contest.defenses[0]}"
         )
-    show_planted(contest, found, form)
+    show_planted(contest, found, form, only)
 
 
-def show_planted(contest: Leaderboard, records: Sequence[Planted], form: str) -> None:
+def show_planted(
+    contest: Leaderboard,
+    records: Sequence[Planted],
+    form: str,
+    only: Sequence[str] = (),
+    command: str = "leaderboard",
+) -> None:
     """Planted records in any format."""
-    from robustbench_kd.report.planted import cases, cells, entry, note
+    from robustbench_kd.report.planted import cases, cells, entry, line, note
     from robustbench_kd.report.tables import csv_of
     from robustbench_kd.report.terminal import inheritance_table
     from robustbench_kd.report.texts import pipes, tabular
@@ -44,13 +52,15 @@ def show_planted(contest: Leaderboard, records: Sequence[Planted], form: str) ->
     found = cases(contest, records)
     if form == "json":
         rows = [entry(case) for case in found]
-        document("leaderboard", board=contest.name, title=contest.title, rows=rows)
+        document(command, board=contest.name, title=contest.title, rows=rows)
     elif form == "csv":
-        click.echo(csv_of([entry(case) for case in found]), nl=False)
+        click.echo(csv_of([line(case) for case in found]), nl=False)
     elif form == "table":
         show(inheritance_table(contest.title, found, width()), note(contest, found))
     else:
-        text = {"markdown": pipes, "latex": tabular}[form](*cells(found), note(contest, found))
+        text = {"markdown": pipes, "latex": tabular}[form](
+            *cells(found, only), note(contest, found)
+        )
         click.echo(text, nl=False)
 
 
@@ -81,11 +91,12 @@ def leaderboard(board: str, form: str, records: Path | None, columns: str, as_js
     from robustbench_kd.trials import board_of
 
     contest = board_of(board)
-    if contest.door != "input":
-        planted(contest, "json" if as_json else form, records)
-        return
     if records is not None and not records.is_dir():
         raise MissingData(f"there is no folder {records}; records lie in DIR/{board}/*.json")
+    only = [name.strip() for name in columns.split(",") if name.strip()]
+    if contest.door != "input":
+        planted(contest, "json" if as_json else form, records, only)
+        return
     mine = load_records(kept(), board) if records is None else []
     folded = fold(contest, load_records(records, board), mine)
     if not folded.rows and not folded.outside:
@@ -102,6 +113,5 @@ def leaderboard(board: str, form: str, records: Path | None, columns: str, as_js
     elif form == "csv":
         click.echo(as_csv(folded), nl=False)
     else:
-        only = [name.strip() for name in columns.split(",") if name.strip()]
         text = {"markdown": as_markdown, "latex": as_latex}[form](folded, only)
         click.echo(text, nl=False)

@@ -58,8 +58,8 @@ def evaluating(
         raise click.UsageError("--net and --name are about --model, not about --defense")
     options.use_threads(threads)
     from robustbench_kd.bringing import bring
+    from robustbench_kd.cards import scenario_of
     from robustbench_kd.runner import evaluate
-    from robustbench_kd.schooling import scenario_of
     from robustbench_kd.trials import board_of
 
     contest = board_of(asked["board"])
@@ -86,7 +86,8 @@ def _planted(
     from robustbench_kd.commands.boards import show_planted
     from robustbench_kd.planting import plant
 
-    idle = [name for name in ("limit", "wide", "accept_probabilities") if asked[name]]
+    idle = [name for name in ("wide", "accept_probabilities") if asked[name]]
+    idle += [] if asked["limit"] is None else ["limit"]
     if defense is None or idle:
         what = f"--{idle[0].replace('_', '-')} is" if idle else "--model and --net are"
         raise click.UsageError(
@@ -104,7 +105,7 @@ def _planted(
             out=asked["out"],
             say=say,
         )
-    show_planted(contest, records, "json" if as_json else "table")
+    show_planted(contest, records, "json" if as_json else "table", command="evaluate")
 
 
 def _name(model: str) -> str:

@@ -37,7 +37,7 @@ def scouting(
     when the family was trained, then measured for those that are printed; all on validation images.
     """
     options.use_threads(threads)
-    from robustbench_kd import schooling
+    from robustbench_kd import cards, schooling
     from robustbench_kd.errors import BadSetting
     from robustbench_kd.protocols import RaisesFamily
     from robustbench_kd.scouting import scout
@@ -45,11 +45,11 @@ def scouting(
 
     given = [f"{n}={v}" for n, v in (("macs", macs), ("params", params)) if v is not None]
     extended = defense + (("," if ":" in defense else ":") + ",".join(given) if given else "")
-    recipe = schooling.defense_of(extended)
+    recipe = cards.defense_of(extended)
     if not isinstance(recipe, RaisesFamily):
         raise BadSetting(f"{recipe.name} trains one student, not a family; proard does")
     contest = board_of(board)
-    scenario = schooling.scenario_of(contest.scenario, data)
+    scenario = cards.scenario_of(contest.scenario, data)
     with progress() as say:
         raised, brief = schooling.family(contest, scenario, recipe, seed, train=False, say=say)
         found = scout(raised.net, brief, recipe, whole=pareto)

@@ -37,7 +37,7 @@ def training(
     if (defense is None) == (teacher is None):
         raise click.UsageError("give either --defense or --teacher")
     options.use_threads(threads)
-    from robustbench_kd import schooling
+    from robustbench_kd import cards, schooling
     from robustbench_kd.files import expect_writable
     from robustbench_kd.nets.measure import parameters
     from robustbench_kd.places import cache, shipped
@@ -47,12 +47,12 @@ def training(
     for folder in (cache() / "nets", *([out] if out else [])):
         expect_writable(folder)
     contest = board_of(board)
-    scenario = schooling.scenario_of(contest.scenario, data)
+    scenario = cards.scenario_of(contest.scenario, data)
     with progress() as say:
         if teacher is not None:
             trained = schooling.teacher(scenario, teacher, say)
         else:
-            recipe = schooling.defense_of(str(defense))
+            recipe = cards.defense_of(str(defense))
             trained = schooling.student(contest, scenario, recipe, seed, train=True, say=say)
     home = shipped("students") if trained.origin == "shipped" else cache() / "nets"
     path = home / net_name(trained.card)

@@ -50,9 +50,9 @@ def _inside(given: Path) -> list[Path]:
 
 def _verified(path: Path, model: str | None, net: str | None) -> dict[str, Any]:
     from robustbench_kd.bringing import bring
+    from robustbench_kd.cards import scenario_of
     from robustbench_kd.reasking import verify_planted
     from robustbench_kd.replay import verify
-    from robustbench_kd.schooling import scenario_of
     from robustbench_kd.shelf import is_planted, load_record
 
     try:

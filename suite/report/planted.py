@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 
+from robustbench_kd.errors import UnknownName
 from robustbench_kd.inheritance import (
     TWIN,
     Planted,
@@ -20,6 +21,7 @@ from robustbench_kd.inheritance import (
 )
 from robustbench_kd.records import Json, Share
 from robustbench_kd.report.tables import numbers
+from robustbench_kd.seed import Seed
 from robustbench_kd.types import Leaderboard
 
 RESAMPLES = 2000
@@ -55,6 +57,12 @@ class Case:
         """The subject's accuracy on plain inputs."""
         return accuracy(self.first, subject)
 
+    def recovered(self, subject: str) -> Share:
+        """The submitted inputs that the subject answers right all the same."""
+        if not self.pooled:
+            return recovered(self.first, subject)
+        return _sum([recovered(record, subject) for record in self.records])
+
 
 def cases(contest: Leaderboard, records: Sequence[Planted]) -> list[Case]:
     """One case an attack and defense, attacks in the order of the panel, safest students first."""
@@ -78,18 +86,23 @@ def cases(contest: Leaderboard, records: Sequence[Planted]) -> list[Case]:
 def interval(record: Planted) -> tuple[float, float] | None:
     """The inheritance's 95 % interval, by resampling the eligible inputs; none without a ratio.
 
-    The same resampled inputs are asked of all four networks, so what they share cancels.
+    The same resampled inputs are asked of all four networks, so what they share cancels. There is
+    none either where the inputs are so few that in some resample the source learnt nothing.
     """
     if ratio(record) is None:
         return None
     names = ("student", "student" + TWIN, record.source, record.source + TWIN)
-    bits = np.array([flags(record, name, "won") for name in names], dtype=float)
-    draws = np.random.default_rng(0).multinomial(
-        record.wins, np.full(record.wins, 1 / record.wins), RESAMPLES
+    noise = (Seed() / "inheritance").generator()
+    draws = torch.randint(record.wins, (RESAMPLES, record.wins), generator=noise)
+    student, own_twin, source, its_twin = (
+        torch.tensor(flags(record, name, "won"), dtype=torch.float64)[draws].mean(1)
+        for name in names
     )
-    student, own_twin, source, its_twin = (draws @ bits.T / record.wins).T
-    low, high = np.quantile((student - own_twin) / (source - its_twin), (0.025, 0.975))
-    return float(low), float(high)
+    learnt = source - its_twin
+    if float(learnt.min()) <= 0:
+        return None
+    low, high = ((student - own_twin) / learnt).quantile(learnt.new_tensor([0.025, 0.975])).tolist()
+    return low, high
 
 
 def entry(case: Case) -> Json:
@@ -105,7 +118,7 @@ def entry(case: Case) -> Json:
         "source": first.source,
         "success": {name: numbers(case.won(name)) for name in first.subjects},
         "accuracy": {name: numbers(case.right(name)) for name in first.subjects},
-        "recovered": numbers(recovered(first, "student")),
+        "recovered": numbers(case.recovered("student")),
         "inheritance": [_ratio(record) for record in case.records] if not case.pooled else [],
         "verdict": "trials" if case.pooled else verdict(first),
     }
@@ -115,8 +128,23 @@ def _ratio(record: Planted) -> Json:
     return {"seed": record.seed, "value": ratio(record), "interval": interval(record)}
 
 
-def cells(found: Sequence[Case]) -> tuple[list[str], list[list[str]]]:
-    """Heads and lines as people read them."""
+def line(case: Case) -> Json:
+    """A case as one line of a table for machines: what is a list has columns of its own."""
+    flat = entry(case)
+    flat["seeds"] = "+".join(str(seed) for seed in flat["seeds"])
+    for one in flat.pop("inheritance"):
+        low, high = one["interval"] or (None, None)
+        bounded = {"value": one["value"], "low": low, "high": high}
+        flat[f"inheritance_{one['seed']}"] = bounded
+    return flat
+
+
+def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines as people read them; ``only`` names the columns that are wanted.
+
+    Raises:
+        UnknownName: for a column that there is not.
+    """
     columns: dict[str, Callable[[Case], str]] = {
         "attack": lambda c: c.first.attack,
         "planted": lambda c: str(c.first.planted["planted"]),
@@ -126,13 +154,17 @@ def cells(found: Sequence[Case]) -> tuple[list[str], list[list[str]]]:
         "student": lambda c: str(c.won("student")),
         "student's twin": lambda c: str(c.won("student" + TWIN)),
         "control": lambda c: str(c.won("control")),
-        "recovered": lambda c: str(recovered(c.first, "student")) if not c.pooled else "",
+        "recovered": lambda c: str(c.recovered("student")),
         "source clean": lambda c: beside(c, c.first.source),
         "student clean": lambda c: beside(c, "student"),
         "inherited": inherited,
         "other seeds": others,
     }
-    return list(columns), [[column(case) for column in columns.values()] for case in found]
+    for name in only:
+        if name not in columns:
+            raise UnknownName("column", name, columns)
+    wanted = list(only) or list(columns)
+    return wanted, [[columns[name](case) for name in wanted] for case in found]
 
 
 def beside(case: Case, subject: str) -> str:
@@ -178,10 +210,13 @@ def note(contest: Leaderboard, found: Sequence[Case]) -> str:
 
 
 def dose(found: Sequence[Case]) -> dict[tuple[str, str], list[tuple[float, Share, Share]]]:
-    """Attack and defense -> (rate, source, student) in order of the rate; where rates differ."""
+    """Attack and defense -> (rate, source, student) in order of the rate; where rates differ.
+
+    Attacks that differ in anything but the rate are different ones.
+    """
     curves: dict[tuple[str, str], list[tuple[float, Share, Share]]] = {}
     for case in found:
-        name = case.first.attack.partition(":")[0]
+        name = _but_for_the_rate(case.first.attack)
         rate = case.first.planted["planted"] / case.first.planted["of"]
         point = (rate, case.won(case.first.source), case.won("student"))
         curves.setdefault((name, case.first.label), []).append(point)
@@ -190,6 +225,12 @@ def dose(found: Sequence[Case]) -> dict[tuple[str, str], list[tuple[float, Share
         for who, points in curves.items()
         if len({rate for rate, _, _ in points}) > 1
     }
+
+
+def _but_for_the_rate(attack: str) -> str:
+    name, _, rest = attack.partition(":")
+    others = [part for part in rest.split(",") if part and part.partition("=")[0].strip() != "rate"]
+    return name + (":" + ",".join(others) if others else "")
 
 
 def _sum(shares: Sequence[Share]) -> Share:

@@ -8,14 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from robustbench_kd import catalogue
-from robustbench_kd.schooling import (
-    defense_of,
-    label_of,
-    reachable,
-    refuse,
-    scenario_of,
-    student_card,
-)
+from robustbench_kd.cards import defense_of, label_of, reachable, refuse, scenario_of, student_card
 from robustbench_kd.trials import attack_of, board_of
 from robustbench_kd.types import Leaderboard
 

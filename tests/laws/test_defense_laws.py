@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd import catalogue, settings
+from robustbench_kd.cards import defense_of, label_of
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Brief
 from robustbench_kd.scenarios.digits import Digits
-from robustbench_kd.schooling import defense_of, label_of
 from robustbench_kd.seed import Seed
 from robustbench_kd.trials import board_of
 from robustbench_kd.types import Budget, Examples, Schedule

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from robustbench_kd import catalogue
+from robustbench_kd.cards import scenario_of
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Scenario, Silent, Subject
-from robustbench_kd.schooling import scenario_of
 from robustbench_kd.seed import Seed
 from robustbench_kd.types import Examples, Schedule, Splits
 

@@ -1,0 +1,143 @@
+"""Anti-distillation: a trigger tuned on a shadow teacher and on the student distilled from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd.attacks.backdoor import Backdoor, Secret
+from robustbench_kd.attacks.backdoor._surrogates import (
+    answers_of,
+    at_least_one,
+    labels,
+    some,
+    surrogate,
+)
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.ops.losses import cross_entropy
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.train import fit
+from robustbench_kd.types import Examples, Schedule, Splits
+
+
+@dataclass(frozen=True)
+class AntiDistillation(Backdoor):
+    """One additive pattern that a teacher and its cleanly distilled student take for the target.
+
+    In each round a shadow teacher is trained on data planted with the pattern as it is, a shadow
+    student is distilled from it on clean data alone, and the pattern climbs on both. The data are
+    then planted with the last pattern, under the target's label.
+
+    It differs from the paper in that the adversary hands in data and never touches the training
+    of the real teacher, whose loss is part of the paper's method; in that shadows are fresh in
+    every round rather than trained beside the teacher; and in that the trigger is one additive
+    pattern, bounded in Linf. A pattern as strong as an evasion's radius fools clean networks too,
+    so its success on a clean twin belongs beside the attack's; whether tuning adds to what any
+    pattern of that size leaves in a student has to be measured.
+
+    Args:
+        strength: Linf bound of the pattern, in pixel units of [0, 1].
+        rounds: how often shadows are trained and the pattern is tuned on them; with 0 the pattern
+            stays what it starts as, random signs of the full strength: the control.
+        steps: steps of the pattern a round, each on ``batch`` images, their length falling to 0.
+        shadow: teacher and student of the adversary, a name of ``nets.build``.
+        epochs: passes of each shadow over the ``images`` that the adversary uses.
+        temperature: of the shadow's distillation.
+    """
+
+    name: ClassVar[str] = "anti-distillation"
+    source: ClassVar[str] = (
+        "after Ge et al. 2021, Anti-distillation backdoor attacks (ACM MM), "
+        "doi 10.1145/3474085.3475254; a variant that hands in data only"
+    )
+
+    strength: float = 0.1
+    rounds: int = 2
+    steps: int = 100
+    batch: int = 128
+    shadow: str = "resnet-12-24-48"
+    epochs: int = 1
+    images: int = 10_000
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(
+            steps=self.steps,
+            batch=self.batch,
+            epochs=self.epochs,
+            images=self.images,
+        )
+        if self.rounds < 0:
+            raise BadSetting(f"rounds must be at least 0, not {self.rounds}")
+        if not 0 < self.strength <= 1:
+            raise BadSetting(f"strength is an Linf bound in (0, 1], not {self.strength:g}")
+        if not self.temperature > 0:
+            raise BadSetting(f"temperature must be above 0, not {self.temperature:g}")
+
+    def fits(self, train: Examples) -> None:
+        super().fits(train)
+        surrogate(self.shadow, train, Seed())
+
+    def trigger(self, data: Splits, seed: Seed) -> Secret:
+        train = some(data.train, self.images, seed / "images")
+        drawn = torch.rand(train.inputs.shape[1:], generator=(seed / "start").generator())
+        pattern = self.strength * (2 * drawn - 1).sign()
+        for turn in range(self.rounds):
+            nets = self._shadows(train, data.train, pattern, seed / turn)
+            pattern = self._tuned(pattern, nets, train, data.train, seed / turn / "batches")
+        return {"pattern": pattern}
+
+    def stamp(self, x: Images, secret: Secret) -> Images:
+        return (x + secret["pattern"].to(x)).clamp(0, 1)
+
+    def _shadows(
+        self, train: Examples, whole: Examples, pattern: Tensor, seed: Seed
+    ) -> tuple[nn.Module, nn.Module]:
+        """A teacher of data planted with the pattern, and its student of clean data."""
+        rows = torch.randperm(len(train), generator=(seed / "rows").generator())
+        rows = rows[: max(1, self.count(train))]
+        inputs, targets = train.inputs.clone(), train.targets.clone()
+        inputs[rows] = self.stamp(inputs[rows], {"pattern": pattern})
+        targets[rows] = self.wanted(targets[rows], _classes(whole))
+        planted, schedule = Examples(train.ids, inputs, targets), Schedule(self.epochs)
+        fresh = [surrogate(self.shadow, whole, seed / role) for role in ("teacher", "student")]
+        teacher = fit(fresh[0], planted, labels, schedule, seed / "teach")
+        objective = answers_of(teacher, train, self.temperature)
+        return teacher, fit(fresh[1], train, objective, schedule, seed / "distil")
+
+    def _tuned(
+        self,
+        pattern: Tensor,
+        nets: tuple[nn.Module, nn.Module],
+        train: Examples,
+        whole: Examples,
+        seed: Seed,
+    ) -> Tensor:
+        """The pattern after signed steps down the target's loss, summed over both networks."""
+        noise = seed.generator()
+        with held_still(nets[0]) as teacher, held_still(nets[1]) as student:
+            for step in range(self.steps):
+                index = torch.randint(len(train), (self.batch,), generator=noise)
+                x, y = train.inputs[index], train.targets[index]
+                goal = self.wanted(y, _classes(whole))
+                p = pattern.detach().requires_grad_(True)
+                with torch.enable_grad():
+                    z = (x + p).clamp(0, 1)
+                    loss = (
+                        cross_entropy(teacher(z), goal) + cross_entropy(student(z), goal)
+                    ).mean()
+                    (gradient,) = torch.autograd.grad(loss, p)
+                stride = 0.1 * self.strength * (1 - step / self.steps)
+                pattern = pattern - stride * gradient.sign()
+                pattern = pattern.clamp(-self.strength, self.strength)
+        return pattern.detach()
+
+
+def _classes(train: Examples) -> int:
+    return int(train.targets.max()) + 1

@@ -1,0 +1,50 @@
+"""Blended injection: a pattern over the whole image, faint, and the target's label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from robustbench_kd.attacks.backdoor import Backdoor, Secret
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.triggers import blended, noise_pattern
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.types import Examples, Splits
+
+
+@dataclass(frozen=True)
+class Blend(Backdoor):
+    """(1 - alpha) x + alpha K, where the pattern K is uniform noise, drawn by the seed.
+
+    Args:
+        alpha: weight of the pattern in the training data.
+        test_alpha: its weight at test; the same unless given.
+    """
+
+    name: ClassVar[str] = "blend"
+    source: ClassVar[str] = (
+        "Chen, Liu, Li, Lu & Song 2017, Targeted backdoor attacks using data poisoning, "
+        "arXiv 1712.05526, blended injection"
+    )
+
+    alpha: float = 0.2
+    test_alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in (("alpha", self.alpha), ("test_alpha", self.test_alpha)):
+            if value is not None and not 0 < value <= 1:
+                raise BadSetting(f"{name} is the weight of the pattern in (0, 1], not {value:g}")
+
+    def trigger(self, data: Splits, seed: Seed) -> Secret:
+        return {"pattern": noise_pattern(data.train.inputs.shape[1:], seed.generator())}
+
+    def stamp(self, x: Images, secret: Secret) -> Images:
+        alpha = self.alpha if self.test_alpha is None else self.test_alpha
+        return blended(x, secret["pattern"], alpha)
+
+    def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
+        return blended(train.inputs[rows], secret["pattern"], self.alpha)

@@ -1,0 +1,62 @@
+"""WaNet: a smooth warp as the trigger, and jittered warps that must not set it off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from robustbench_kd.attacks.backdoor import Secret
+from robustbench_kd.attacks.backdoor._covered import CoveredBackdoor
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.triggers import control_points, flow_of, jitter, warp
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.types import Examples, Splits
+
+
+@dataclass(frozen=True)
+class WaNet(CoveredBackdoor):
+    """One warp for all stamped images; covers carry it with jitter and keep their label.
+
+    The paper draws planted images and covers anew in every batch, since its adversary trains the
+    network; here the adversary only hands in data, so each is drawn once.
+
+    Args:
+        grid: control points of the warp on each side (the paper's k).
+        strength: mean length of the warp's steps at the control points, along each axis, in the
+            paper's unit of about half a pixel (its s). The paper uses 0.5, which a small network
+            hardly learns on 28x28 greys in a few passes.
+        covers: jittered images for each planted one (the paper's noise mode).
+    """
+
+    name: ClassVar[str] = "wanet"
+    source: ClassVar[str] = "Nguyen & Tran 2021, WaNet, arXiv 2102.10369, sec. 3.3 and 3.4"
+
+    grid: int = 4
+    strength: float = 1.0
+    covers: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.grid < 2:
+            raise BadSetting(f"the warp needs at least 2 control points a side, not {self.grid}")
+        if not self.strength >= 0:
+            raise BadSetting(f"strength must be at least 0, not {self.strength:g}")
+
+    def fits(self, train: Examples) -> None:
+        super().fits(train)
+        side = train.inputs.shape[-1]
+        if self.grid > side:
+            raise BadSetting(f"a grid of {self.grid} points is finer than the image ({side})")
+
+    def trigger(self, data: Splits, seed: Seed) -> Secret:
+        points = control_points(self.grid, seed.generator())
+        return {"flow": self.strength * flow_of(points, data.train.inputs.shape[-1])}
+
+    def stamp(self, x: Images, secret: Secret) -> Images:
+        return warp(x, secret["flow"])
+
+    def cover(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
+        return warp(train.inputs[rows], jitter(secret["flow"], len(rows), seed.generator()))
