@@ -28,7 +28,6 @@ FASHION_POISONING = Leaderboard(
         "labels",
         "distillation",
         "adversarial-training",
-        "ard",
         "proard",
         "fine-tuning",
         "nad",
@@ -37,5 +36,5 @@ FASHION_POISONING = Leaderboard(
     rank_by="inheritance",
     door="student data",
     teaching={"clean": SHORT, "robust": SHORT},
-    tried={"adversarial-training": COSTLY, "ard": COSTLY, "proard": COSTLY},
+    tried={"adversarial-training": COSTLY, "proard": COSTLY},
 )

@@ -36,6 +36,7 @@ from robustbench_kd.trials import (
     board_of,
     checked,
     examples_digest,
+    expect_inputs,
     fingerprint,
     meet,
 )
@@ -88,6 +89,8 @@ def evaluate(
     scenario = scenario_of(contest.scenario, folder)
     panel = tuple(dict.fromkeys(("untouched", *(attacks or contest.panel))))
     adversaries = {text: attack_of(text, contest) for text in panel}
+    for text, attack in adversaries.items():
+        expect_inputs(text, attack)
     ball = ball_of(adversaries, contest)
     if limit is not None and limit < 1:
         raise BadSetting(f"limit must be at least 1, not {limit}: an empty slice proves nothing")

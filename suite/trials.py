@@ -93,18 +93,25 @@ def ball_of(attacks: Mapping[str, AnyAttack], board: Leaderboard) -> Budget:
     return balls[first]
 
 
-def meet(trial: Trial, text: str, attack: AnyAttack) -> None:
-    """Refuses an attack that asks for more than the subject offers.
+def expect_inputs(text: str, attack: AnyAttack) -> None:
+    """Refuses an attack on training data, which needs students of its own.
 
     Raises:
-        Incompatible: before anything is spent.
-        BadSetting: for an attack on training data, which needs students of its own.
+        BadSetting: naming the boards that try it.
     """
     if attack.threat.door != "input":
         raise BadSetting(
             f"{text} acts on training data, so it needs a board behind that door: "
             "fashion-backdoor or fashion-poisoning"
         )
+
+
+def meet(trial: Trial, text: str, attack: AnyAttack) -> None:
+    """Refuses an attack that asks for more than the subject offers.
+
+    Raises:
+        Incompatible: before anything is spent.
+    """
     if not isinstance(trial.scenario.subject(trial.net), attack.meets):
         raise Incompatible(text, f"a {attack.meets.__name__}", trial.scenario.name)
 

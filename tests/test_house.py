@@ -141,6 +141,7 @@ def test_randomness_is_passed_and_named(path: Path) -> None:
         ("art", ("suite/bridges/",)),
         ("timm", ("suite/bridges/",)),
         ("pandas", ("suite/report/",)),
+        ("matplotlib", ("suite/report/figures.py",)),
         ("click", ("suite/cli.py", "suite/commands/")),
         ("rich", ("suite/cli.py", "suite/commands/", "suite/report/")),
     ],

@@ -1,0 +1,29 @@
+"""Poisons of random noise: the control of every targeted poisoning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from robustbench_kd.attacks.poisoning._surrogates import Schooled
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.types import Examples
+
+
+@dataclass(frozen=True)
+class RandomPoisons(Schooled):
+    """The same victim, the same images, the same budget; every pixel moves by ``eps`` either way.
+
+    What a crafted poison achieves beyond this row, its crafting achieved. Surrogates only choose
+    the victim here, where there is more than one candidate.
+    """
+
+    name: ClassVar[str] = "random-poisons"
+    source: ClassVar[str] = "the control of targeted poisoning"
+
+    def craft(self, train: Examples, bases: Examples, aim: Examples, seed: Seed) -> Images:
+        signs = torch.rand(bases.inputs.shape, generator=(seed / "signs").generator()) < 0.5
+        return bases.inputs + self.eps * (1 - 2 * signs.to(bases.inputs))

@@ -1,0 +1,75 @@
+"""Witches' Brew: poisons whose gradient is the one that teaches the wrong answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from robustbench_kd.attacks.poisoning._surrogates import Schooled
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.ball import uniform_start
+from robustbench_kd.ops.matching import mismatch, moved, signed_descent, weight_gradient
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images, Scalar
+from robustbench_kd.types import Examples
+
+
+@dataclass(frozen=True)
+class WitchesBrew(Schooled):
+    """Gradient matching; made for victims that train from scratch.
+
+    The gradient of the poisons, under their own true labels, is turned towards that of the victim
+    under the wanted label, so that every step on the poisons is a step towards the mistake.
+
+    Args:
+        restarts: tries from random points of the ball; the one of least mismatch is planted.
+        batch: poisons whose gradient is matched as one.
+        shift: pixels by which poisons are moved about meanwhile; ``flip`` mirrors them as well.
+            For victims that augment their data.
+    """
+
+    name: ClassVar[str] = "witches-brew"
+    source: ClassVar[str] = "Geiping et al. 2021, Witches' Brew, arXiv 2009.02276, algorithm 1"
+
+    restarts: int = 1
+    batch: int = 512
+    shift: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.restarts < 1 or self.batch < 1:
+            raise BadSetting(f"{self.name} needs at least one restart and one poison a batch")
+        if self.shift < 0:
+            raise BadSetting(f"a shift is a number of pixels of at least 0, not {self.shift}")
+
+    def craft(self, train: Examples, bases: Examples, aim: Examples, seed: Seed) -> Images:
+        nets = self.taught(train, seed / "surrogate")
+        goals = [weight_gradient(net, aim.inputs, aim.targets) for net in nets]
+        y = bases.targets.split(self.batch)
+
+        def apart(z: Images) -> Scalar:
+            """The mean mismatch over batches and surrogates."""
+            return torch.stack(
+                [
+                    mismatch(weight_gradient(net, part, own, differentiable=True), goal)
+                    for net, goal in zip(nets, goals, strict=True)
+                    for part, own in zip(z.split(self.batch), y, strict=True)
+                ]
+            ).mean()
+
+        def once(turn: int) -> Images:
+            start = uniform_start(bases.inputs, self.budget, (seed / "start" / turn).generator())
+            noise = (seed / "moves" / turn).generator()
+            return signed_descent(
+                lambda z: apart(moved(z, self.shift, self.flip, noise)),
+                bases.inputs,
+                self.budget,
+                steps=self.steps,
+                stride=self.stride,
+                start=start,
+            )
+
+        return min(map(once, range(self.restarts)), key=lambda z: float(apart(z).detach()))
