@@ -80,6 +80,7 @@ def teacher_card(
 
 
 def teaching(scenario: Scenario, role: str, board: Leaderboard | None) -> Schedule:
+    """How a teacher is trained: as the board says, or else the scenario."""
     own = scenario.teaching[role]
     return own if board is None else board.teaching.get(role, own)
 

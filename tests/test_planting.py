@@ -157,6 +157,7 @@ def test_cards_name_the_taint_where_it_entered_and_twins_name_none(story: Plante
     twin = card(story, "student" + TWIN)
     assert twin["teachers"] == {"clean": story.subjects[TEACHER + TWIN].key}
     assert ATTACK in card(story, "student")["title"]
+    assert "--labels--clean--seed0" in card(story, "control")["title"]
     assert "--clean--seed0" in twin["title"]
 
 
@@ -446,6 +447,17 @@ def test_what_cannot_be_is_refused_in_one_sentence_before_anything_is_trained(
     with pytest.raises(RobustbenchError, match=says) as caught:
         planted(defense, attacks=[attack])
     assert "\n" not in str(caught.value)
+    assert kept() == []
+
+
+@pytest.mark.parametrize("attack", ["badnets:rate=0.0001", "badnets:target=10", "badnets:size=9"])
+def test_data_that_cannot_bear_the_attack_are_refused_before_a_clean_teacher_is_trained(
+    attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the student's door the first network of the story is one without any poison."""
+    put_short(monkeypatch, "student data")
+    with pytest.raises(BadSetting):
+        planted(attacks=[attack])
     assert kept() == []
 
 
