@@ -137,7 +137,7 @@ IMPOSSIBLE = {
     "steps": ("0",),
     "epochs": ("0",),
     "images": ("0",),
-    "rounds": ("0",),
+    "rounds": ("-1",),
     "batch": ("0",),
     "temperature": ("0",),
 }
