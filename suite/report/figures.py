@@ -58,11 +58,11 @@ def _doses(
     for n, ((attack, defense), points) in enumerate(sorted(curves.items())):
         x = [100 * rate for rate, _, _ in points]
         _points(axes, f"{attack}, {defense}", x, [s for _, _, s in points], n, line=True)
-    for n, attack in enumerate(attacks):
+    for attack in attacks:
         points = next(points for (name, _), points in sorted(curves.items()) if name == attack)
         x, y = [100 * rate for rate, _, _ in points], [100 * s.value for _, s, _ in points]
-        style = ("--", ":", "-.")[n % 3]
-        axes.plot(x, y, style, color="#777777", linewidth=1, label=f"{attack}, source")
+        axes.plot(x, y, "--", color="#777777", linewidth=1)
+        axes.annotate(_plain(f"{attack}, source"), (x[0], y[0]), fontsize=7, color="#555555")
     axes.set_xscale("log")
     axes.set_xlabel("planted share of the training set, %")
     axes.set_ylabel("attack success, %")
