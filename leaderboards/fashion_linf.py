@@ -31,6 +31,10 @@ FASHION_LINF = Leaderboard(
         "adaad",
         "mtard",
         "mtard:balance=entropy",
+        "proard",
+        "proard:subnet=middle",
+        "proard:subnet=smallest",
+        "proard:macs=1440000",
     ),
     schedule=Schedule(epochs=5),
     more_seeds={
