@@ -30,7 +30,8 @@ EVERY = sorted(shipped("records").glob("*/*.json"))
 PATHS = [path for path in EVERY if not is_planted(path)]
 PLANTED = [path for path in EVERY if is_planted(path)]
 EVASION = [name for name in BOARDS if board_of(name).door == "input"]
-BEHIND_DOORS = [name for name in BOARDS if board_of(name).door != "input"]
+# What is tried on digits-backdoor is trained in seconds, so nothing of it ships.
+BEHIND_DOORS = sorted({read_planted(path).board for path in PLANTED})
 COLUMNS = "rank,defense,robust,clean,fgsm,pgd,carlini-wagner-linf,autoattack"
 README = Path(__file__).parent.parent / "README.md"
 

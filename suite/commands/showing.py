@@ -57,7 +57,7 @@ def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
 def _offers(thing: type) -> dict[str, Any]:
     """Schedules of teachers, kinds of balls."""
     facts: dict[str, Any] = {}
-    if hasattr(thing, "teaching"):
+    if isinstance(getattr(thing, "teaching", None), dict):
         facts["teachers"] = {r: dataclasses.asdict(s) for r, s in thing.teaching.items()}
     if hasattr(thing, "norms"):
         facts["norms"] = list(thing.norms)

@@ -30,7 +30,7 @@ def test_its_scenario_is_known_and_takes_each_of_its_defenses(name: str) -> None
     board = board_of(name)
     ground = scenario_of(board.scenario)
     for text in board.defenses:
-        refuse(ground, defense_of(text))
+        refuse(ground, defense_of(text), board)
 
 
 @pytest.mark.parametrize("name", NAMES)
