@@ -57,8 +57,9 @@ def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
 def _offers(thing: type) -> dict[str, Any]:
     """Schedules of teachers, kinds of balls."""
     facts: dict[str, Any] = {}
-    if isinstance(getattr(thing, "teaching", None), dict):
-        facts["teachers"] = {r: dataclasses.asdict(s) for r, s in thing.teaching.items()}
+    teaching = getattr(thing, "teaching", None)
+    if isinstance(teaching, dict):  # nad has a number of that name
+        facts["teachers"] = {r: dataclasses.asdict(s) for r, s in teaching.items()}
     if hasattr(thing, "norms"):
         facts["norms"] = list(thing.norms)
     return facts
