@@ -67,7 +67,13 @@ def brief(defense: Any, seed: int = 0) -> Brief:
         schedule=Schedule(epochs=1, batch=24),
         seed=Seed(seed) / defense.name,
         trusted=vouched() if repairs(defense) else None,
+        validation=vouched() if chooses(defense) else None,
     )
+
+
+def chooses(defense: Any) -> bool:
+    """Whether it searches a family for the best within limits, by images that no student saw."""
+    return getattr(defense, "macs", None) is not None
 
 
 def repairs(defense: Any) -> bool:
