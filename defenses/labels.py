@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
-
 from robustbench_kd.defenses import Recipe
-from robustbench_kd.ops.losses import cross_entropy
+from robustbench_kd.lessons import by_labels
 from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn
-from robustbench_kd.types import Examples
+from robustbench_kd.train import Objective
 
 
 @dataclass(frozen=True)
@@ -24,7 +20,4 @@ class Labels(Recipe):
     formula: ClassVar[str] = "CE(y, S(x))"
 
     def loss(self, brief: Brief) -> Objective:
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            return cross_entropy(student(batch.inputs), batch.targets).mean()
-
-        return objective
+        return by_labels

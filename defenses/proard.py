@@ -12,11 +12,12 @@ from torch import nn
 
 from robustbench_kd.defenses import AdversarialRecipe, between
 from robustbench_kd.errors import BadSetting
+from robustbench_kd.lessons import under_attack
 from robustbench_kd.nets.elastic import RECALIBRATION, ElasticResNet, recalibrate, sort_inner
 from robustbench_kd.nets.forms import Form, Space
 from robustbench_kd.ops.ascent import worst_case
-from robustbench_kd.ops.ball import near_start, uniform_start
-from robustbench_kd.ops.losses import cross_entropy, divergence
+from robustbench_kd.ops.ball import near_start
+from robustbench_kd.ops.losses import divergence
 from robustbench_kd.protocols import Brief
 from robustbench_kd.search import Limits, affordable, choose, survey
 from robustbench_kd.shapes import Scalar
@@ -124,21 +125,7 @@ class ProARD(AdversarialRecipe):
 
     def _alone(self, brief: Brief) -> Objective:
         """Adversarial training of the largest form."""
-
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            x, y = batch.inputs, batch.targets
-            z = worst_case(
-                student,
-                x,
-                brief.budget,
-                lambda s, _: cross_entropy(s, y),
-                steps=self.steps,
-                stride=self.stride,
-                start=uniform_start(x, brief.budget, turn.noise),
-            )
-            return cross_entropy(student(z), y).mean()
-
-        return objective
+        return under_attack(brief.budget, self.steps, self.stride)
 
     def _taught(self, brief: Brief, teacher: nn.Module, draw: Draw) -> Objective:
         """RSLAD's loss on a form drawn for each batch."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from robustbench_kd import catalogue, settings
 from robustbench_kd.errors import BadSetting, Incompatible
+from robustbench_kd.inheritance import TWIN
 from robustbench_kd.protocols import Defense, RaisesFamily, Scenario
 from robustbench_kd.records import Json, digest
 from robustbench_kd.tainting import Taint
@@ -143,6 +144,25 @@ def role_card(
     if board.door == "teacher data":
         return teacher_card(scenario, "clean", board, seed, taint)
     return student_card(board, scenario, defense_of(CONTROL), seed, taint)
+
+
+def story(
+    board: Leaderboard, scenario: Scenario, defense: Defense, seed: int, taint: Taint
+) -> dict[str, Json]:
+    """The card of every network that tells what became of a taint, by its name in the record.
+
+    Student, undistilled control and teachers, each behind the taint and as its clean twin. Behind
+    the teacher's door the control learns from clean labels, whatever was planted.
+    """
+    cards: dict[str, Json] = {}
+    for mark, poison in (("", taint), (TWIN, None)):
+        theirs, own = (poison, None) if board.door == "teacher data" else (None, poison)
+        for role in defense.needs:
+            cards[f"teacher-{role}{mark}"] = role_card(scenario, role, board, seed, theirs, poison)
+        control = defense_of(CONTROL)
+        cards[f"control{mark}"] = student_card(board, scenario, control, seed, own)
+        cards[f"student{mark}"] = student_card(board, scenario, defense, seed, poison)
+    return cards
 
 
 def reachable(board: Leaderboard, defense: Defense) -> None:

@@ -8,17 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from robustbench_kd.ops.losses import cross_entropy
+from robustbench_kd.lessons import by_labels
 from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Scalar
 from robustbench_kd.train import Objective, Turn, fit
 from robustbench_kd.types import Examples, Schedule
-
-
-def by_labels(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-    """Cross-entropy with the labels."""
-    return cross_entropy(net(batch.inputs), batch.targets).mean()
 
 
 def fine_tune(

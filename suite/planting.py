@@ -21,7 +21,7 @@ from robustbench_kd.inheritance import TWIN, Asked, Planted
 from robustbench_kd.judge import judge
 from robustbench_kd.ops.bits import pack
 from robustbench_kd.ops.gradient import held_still
-from robustbench_kd.protocols import AnyAttack, Case, Defense, Scenario
+from robustbench_kd.protocols import AnyAttack, Case, Defense, Fits, Scenario
 from robustbench_kd.records import digest
 from robustbench_kd.schooling import Say, Trained, asked, student
 from robustbench_kd.seed import Seed
@@ -78,6 +78,11 @@ def plant(
     refuse(plot.scenario, plot.defense, contest)
     texts = attacks or contest.tried.get(label_of(plot.defense), contest.panel)
     made = {text: _door(attack_of(text, contest), text, contest) for text in texts}
+    if train:  # all attacks are looked at before the first is paid for
+        images = plot.scenario.splits(Seed(seed), whole=True).train
+        for attack in made.values():
+            if isinstance(attack, Fits):
+                attack.fits(images)
     records = []
     for text, attack in made.items():
         record, exhibit = _observed(plot, Taint(plot.scenario, text, attack, seed))

@@ -53,6 +53,15 @@ class Attack(Protocol[V_contra, S]):
 
 
 @runtime_checkable
+class Fits(Protocol):
+    """An attack on training data that can tell beforehand, at no cost, whether they can bear it."""
+
+    def fits(self, train: Examples) -> None:
+        """Refuses settings that these data cannot bear."""
+        ...
+
+
+@runtime_checkable
 class Progress(Protocol):
     """Where a long run says how far it is, and where it can be taken up again."""
 

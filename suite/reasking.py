@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.cards import scenario_of
+from robustbench_kd.cards import defense_of, scenario_of, story
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.files import read_bytes
 from robustbench_kd.inheritance import Planted, flags
@@ -22,10 +22,12 @@ from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.protocols import Scenario
 from robustbench_kd.records import digest
 from robustbench_kd.seed import Seed
+from robustbench_kd.settings import written
 from robustbench_kd.shapes import Images, Logits
 from robustbench_kd.shelf import exhibit_name, read_planted
 from robustbench_kd.store import find_net, undump
-from robustbench_kd.trials import examples_digest
+from robustbench_kd.tainting import Taint
+from robustbench_kd.trials import attack_of, board_of, examples_digest
 from robustbench_kd.types import Budget, Examples
 
 MARGINAL = 1e-3  # two best scores this close may fall either way on another machine
@@ -43,8 +45,8 @@ class Reasked:
 def verify_planted(path: Path) -> Reasked:
     """Replays a planted record: digests, counts, and every answer of every network.
 
-    That proves what the networks say of the inputs that were handed in. That the poisoned ones
-    were trained as the record says, only training them again can prove.
+    That proves what the networks say of the inputs that were handed in, and that they are kept
+    under the recipes of the record. That they were trained so, only training again can prove.
 
     Raises:
         BadRecord: naming the first thing that does not hold.
@@ -52,6 +54,7 @@ def verify_planted(path: Path) -> Reasked:
     """
     record = read_planted(path)
     scenario = scenario_of(record.scenario)
+    _told_right(record, scenario, path)
     test = scenario.splits(Seed(record.seed), whole=False).test
     known = (examples_digest(test), digest(test.ids.tolist()))
     if known != (record.data["examples"], record.data["ids"]):
@@ -82,6 +85,24 @@ def verify_planted(path: Path) -> Reasked:
                     f"({int(wrong.sum())} of {len(said)}, column {column})"
                 )
     return Reasked(len(record.subjects), len(test) + int(eligible.sum()), marginal)
+
+
+def _told_right(record: Planted, scenario: Scenario, path: Path) -> None:
+    """The networks are those that its board, defense, attack and seed stand for.
+
+    Raises:
+        BadRecord: where a setting, a key or what was planted is another than it would be.
+    """
+    board, defense = board_of(record.board), defense_of(record.label)
+    taint = Taint(scenario, record.attack, attack_of(record.attack, board), record.seed)
+    if (written(taint.attack), written(defense)) != (record.settings, record.defense["settings"]):
+        raise BadRecord(f"{path} claims other settings than its {record.attack} or {record.label}")
+    for name, card in story(board, scenario, defense, record.seed, taint).items():
+        if record.subjects[name].key != card["key"]:
+            raise BadRecord(f"{path}: its {name} was not trained as {board.name} trains it")
+    kept = find_net(taint.key)
+    if kept is not None and any(kept.card[n] != value for n, value in record.planted.items()):
+        raise BadRecord(f"{path} claims to have planted something else than {record.attack} did")
 
 
 def _exhibit(record: Planted, test: Examples, path: Path) -> tuple[Images, Tensor]:

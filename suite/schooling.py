@@ -65,7 +65,7 @@ def teacher(
         return Trained(_loaded(net, kept), kept.card, "shipped" if kept.shipped else "trained")
     if not train:
         raise BadModel(f"no {card['title']} is kept; add --train to train it now")
-    own = Seed(seed) / "teacher" / role
+    own = Seed(seed if planted(board) else 0) / "teacher" / role
     keeper = Keeper(card["key"], say)
     data = taint.data().train if taint else scenario.splits(own, whole=True).train
     schedule = teaching(scenario, role, board)

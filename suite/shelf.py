@@ -35,13 +35,17 @@ def save_record(record: Record, evidence: bytes, folder: Path) -> Path:
 
 def save_planted(record: Planted, exhibit: bytes, folder: Path) -> Path:
     """Writes the submitted inputs (once, however many records are about them), then the record."""
-    home = folder / record.board
-    write_whole(home / exhibit_name(record), exhibit)
-    stem = f"{_slug(record.attack)}--{_slug(record.label)}--seed{record.seed}"
-    path = home / f"{stem}--{record.claim[:12]}.json"
+    path = planted_path(record, folder)
+    write_whole(path.parent / exhibit_name(record), exhibit)
     text = json.dumps(record.json(), indent=1, sort_keys=True, allow_nan=False)
     write_whole(path, (text + "\n").encode())
     return path
+
+
+def planted_path(record: Planted, folder: Path) -> Path:
+    """Where a planted record lies in a folder of records."""
+    stem = f"{_slug(record.attack)}--{_slug(record.label)}--seed{record.seed}"
+    return folder / record.board / f"{stem}--{record.claim[:12]}.json"
 
 
 def exhibit_name(record: Planted) -> str:

@@ -8,8 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.lessons import under_attack
 from robustbench_kd.scenarios.digits import Digits
-from robustbench_kd.scenarios.images import robust_loss
 from robustbench_kd.seed import Seed
 from robustbench_kd.subjects import Classifier
 from robustbench_kd.train import fit
@@ -23,7 +23,7 @@ def robust_digits() -> nn.Module:
     return fit(
         ground.student("resnet-8-16", Seed()),
         ground.splits(Seed(), whole=True).train,
-        robust_loss(Budget("linf", 0.1), steps=2),
+        under_attack(Budget("linf", 0.1), steps=2),
         Schedule(epochs=12, batch=64),
         Seed(),
     )

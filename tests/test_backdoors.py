@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from networks import robust_digits
-from robustbench_kd.attacks.backdoor import _surrogates
 from robustbench_kd.attacks.backdoor.adaptive_blend import AdaptiveBlend
 from robustbench_kd.attacks.backdoor.anti_distillation import AntiDistillation
 from robustbench_kd.attacks.backdoor.badnets import BadNets
@@ -35,6 +34,7 @@ from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
 from robustbench_kd.subjects import Classifier
+from robustbench_kd.surrogates import shape_of, surrogate
 from robustbench_kd.types import Examples, Splits
 
 
@@ -322,19 +322,19 @@ def test_surrogates_are_built_for_the_images_at_hand() -> None:
     x = noise(30, 20, channels=3)
     x[:, 1] = 0.5
     train = Examples(torch.arange(30), x, torch.arange(30) % 7)
-    shape = _surrogates.shape_of(train)
+    shape = shape_of(train)
     assert (shape.channels, shape.size, shape.classes) == (3, 20, 7)
     assert shape.mean[0] == pytest.approx(float(x[:, 0].mean()))
     assert shape.deviation[2] == pytest.approx(float(x[:, 2].std()))
     assert shape.deviation[1] == pytest.approx(1e-3), "a constant channel divides by zero"
-    assert _surrogates.surrogate("resnet-4", train, Seed())(x).shape == (30, 7)
+    assert surrogate("resnet-4", train, Seed())(x).shape == (30, 7)
 
 
 def test_a_secret_alone_stamps_when_the_training_data_are_gone() -> None:
     data, attack = grey(), BadNets(mapping="all-to-all")
     secret = attack.before(data, Seed()).secret
     nothing = data.test.take(torch.arange(0))
-    subject = Classifier(_surrogates.surrogate("resnet-4", data.train, Seed()), 4)
+    subject = Classifier(surrogate("resnet-4", data.train, Seed()), 4)
     exhibit = attack.after(subject, Splits(nothing, nothing, data.test), secret, Seed())
     assert exhibit.wanted is not None
     assert exhibit.wanted.tolist() == [1, 2, 3, 0, 1, 2, 3, 0]

@@ -18,7 +18,8 @@ from robustbench_kd.defenses.fine_tuning import FineTuning
 from robustbench_kd.defenses.nad import NAD
 from robustbench_kd.defenses.self_distillation import SelfDistillation
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
-from robustbench_kd.mending import by_labels, fine_tune, shifted
+from robustbench_kd.lessons import by_labels
+from robustbench_kd.mending import fine_tune, shifted
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.nets.prune import activity, silence, silenced
 from robustbench_kd.nets.resnet import Block, SmallResNet

@@ -13,10 +13,11 @@ from robustbench_kd.defenses.defensive_distillation import DefensiveDistillation
 from robustbench_kd.defenses.iad import IAD
 from robustbench_kd.defenses.mtard import MTARD
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
+from robustbench_kd.lessons import by_labels
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Brief, Silent
 from robustbench_kd.scenarios.digits import Digits
-from robustbench_kd.scenarios.images import nothing, plain_loss
+from robustbench_kd.scenarios.images import nothing
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn, fit, rate_at, remember
 from robustbench_kd.types import Budget, Examples, Schedule
@@ -92,7 +93,7 @@ def test_every_batch_is_trained_at_the_rate_of_its_middle(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch.optim.SGD, "step", step)
     schedule = Schedule(epochs=2, batch=4, rate=0.1)
-    fit(network(), images(18), plain_loss, schedule, Seed())
+    fit(network(), images(18), by_labels, schedule, Seed())
     assert rates == pytest.approx([rate_at(schedule, (n + 0.5) / 10) for n in range(10)])
     assert rates.index(max(rates)) == 2
     assert rates[-1] < 0.01
@@ -103,7 +104,7 @@ def test_each_epoch_sees_every_example_once_and_in_another_order() -> None:
 
     def objective(net: nn.Module, batch: Examples, turn: Turn) -> Tensor:
         seen.append(batch.ids)
-        return plain_loss(net, batch, turn)
+        return by_labels(net, batch, turn)
 
     data = images(22)
     fit(network(), data, objective, Schedule(epochs=2, batch=5), Seed())
@@ -119,7 +120,7 @@ def test_a_loss_is_told_how_much_of_training_is_done() -> None:
 
     def objective(net: nn.Module, batch: Examples, turn: Turn) -> Tensor:
         told.append(turn.done)
-        return plain_loss(net, batch, turn)
+        return by_labels(net, batch, turn)
 
     fit(network(), images(6), objective, Schedule(epochs=2, batch=3), Seed())
     assert told == [0.0, 0.25, 0.5, 0.75]
@@ -130,7 +131,7 @@ def test_the_network_that_is_passed_in_never_changes(count: int) -> None:
     net = network().eval()
     net.get_submodule("head").train()
     before = (weights_digest(net.state_dict()), [m.training for m in net.modules()])
-    trained = fit(net, images(count), plain_loss, Schedule(epochs=1, batch=4), Seed())
+    trained = fit(net, images(count), by_labels, Schedule(epochs=1, batch=4), Seed())
     assert (weights_digest(net.state_dict()), [m.training for m in net.modules()]) == before
     assert weights_digest(trained.state_dict()) != before[0]
     assert not any(module.training for module in trained.modules())
@@ -139,7 +140,7 @@ def test_the_network_that_is_passed_in_never_changes(count: int) -> None:
 
 def test_training_learns_the_digits() -> None:
     data = images(200)
-    trained = fit(network(), data, plain_loss, Schedule(epochs=15, batch=20), Seed())
+    trained = fit(network(), data, by_labels, Schedule(epochs=15, batch=20), Seed())
     with torch.inference_mode():
         right = trained(data.inputs).argmax(1) == data.targets
     assert float(right.float().mean()) > 0.9
@@ -202,7 +203,7 @@ def test_finished_epochs_are_not_repeated() -> None:
 
     def objective(net: nn.Module, batch: Examples, turn: Turn) -> Tensor:
         batches.append(turn.done)
-        return plain_loss(net, batch, turn)
+        return by_labels(net, batch, turn)
 
     def run() -> None:
         fit(network(), images(8), objective, Schedule(epochs=4, batch=4), Seed(), notebook)
@@ -219,7 +220,7 @@ def test_finished_epochs_are_not_repeated() -> None:
 def test_a_training_that_diverges_is_an_error_and_keeps_no_broken_state() -> None:
     notebook = Notebook()
     with pytest.raises(BadModel, match="diverged in epoch"):
-        fit(network(), images(8), plain_loss, Schedule(3, 4, rate=1e15), Seed(), notebook)
+        fit(network(), images(8), by_labels, Schedule(3, 4, rate=1e15), Seed(), notebook)
     for state in map(notebook.load, notebook.kept):
         assert state is not None
         assert all(bool(torch.isfinite(value).all()) for value in state["net"].values())
@@ -229,7 +230,7 @@ def test_weights_that_the_last_batch_breaks_are_an_error_too() -> None:
     """The only loss is finite; the step that follows it is not."""
 
     def steep(net: nn.Module, batch: Examples, turn: Turn) -> Tensor:
-        return 1e3 * plain_loss(net, batch, turn)
+        return 1e3 * by_labels(net, batch, turn)
 
     with pytest.raises(BadModel, match="diverged in epoch 1"):
         fit(network(), images(4), steep, Schedule(epochs=1, batch=4, rate=1e38), Seed())
@@ -241,7 +242,7 @@ def test_a_single_bad_batch_is_enough(bad: float) -> None:
 
     def objective(net: nn.Module, batch: Examples, turn: Turn) -> Tensor:
         turns.append(turn.done)
-        return plain_loss(net, batch, turn) + (bad if len(turns) == 2 else 0.0)
+        return by_labels(net, batch, turn) + (bad if len(turns) == 2 else 0.0)
 
     with pytest.raises(BadModel, match="diverged in epoch 1"):
         fit(network(), images(12), objective, Schedule(epochs=2, batch=4), Seed())
@@ -249,7 +250,7 @@ def test_a_single_bad_batch_is_enough(bad: float) -> None:
 
 def test_no_data_is_an_error() -> None:
     with pytest.raises(MissingData, match="no training images"):
-        fit(network(), nothing(images(2)), plain_loss, Schedule(epochs=1), Seed())
+        fit(network(), nothing(images(2)), by_labels, Schedule(epochs=1), Seed())
 
 
 @pytest.mark.parametrize(

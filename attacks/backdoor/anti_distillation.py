@@ -12,15 +12,15 @@ from robustbench_kd.attacks.backdoor import Backdoor, Secret
 from robustbench_kd.attacks.backdoor._surrogates import (
     answers_of,
     at_least_one,
-    labels,
     some,
-    surrogate,
 )
 from robustbench_kd.errors import BadSetting
+from robustbench_kd.lessons import by_labels
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
+from robustbench_kd.surrogates import surrogate
 from robustbench_kd.train import fit
 from robustbench_kd.types import Examples, Schedule, Splits
 
@@ -107,7 +107,7 @@ class AntiDistillation(Backdoor):
         targets[rows] = self.wanted(targets[rows], _classes(whole))
         planted, schedule = Examples(train.ids, inputs, targets), Schedule(self.epochs)
         fresh = [surrogate(self.shadow, whole, seed / role) for role in ("teacher", "student")]
-        teacher = fit(fresh[0], planted, labels, schedule, seed / "teach")
+        teacher = fit(fresh[0], planted, by_labels, schedule, seed / "teach")
         objective = answers_of(teacher, train, self.temperature)
         return teacher, fit(fresh[1], train, objective, schedule, seed / "distil")
 

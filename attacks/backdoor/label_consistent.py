@@ -11,17 +11,17 @@ from torch import Tensor
 from robustbench_kd.attacks.backdoor import Backdoor, Secret
 from robustbench_kd.attacks.backdoor._surrogates import (
     at_least_one,
-    labels_under_attack,
     some,
-    surrogate,
 )
 from robustbench_kd.errors import BadSetting
+from robustbench_kd.lessons import under_attack
 from robustbench_kd.ops.ascent import worst_case
 from robustbench_kd.ops.ball import uniform_start
 from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.ops.triggers import corners
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
+from robustbench_kd.surrogates import surrogate
 from robustbench_kd.train import fit
 from robustbench_kd.types import Budget, Examples, Schedule, Splits
 
@@ -85,7 +85,7 @@ class LabelConsistent(Backdoor):
         net = fit(
             surrogate(self.surrogate, train, seed / "weights"),
             some(train, self.images, seed / "images"),
-            labels_under_attack(budget),
+            under_attack(budget, steps=2, stride=0.5),
             Schedule(self.epochs),
             seed / "fit",
         )

@@ -10,11 +10,10 @@ from torch import nn
 
 from robustbench_kd.attacks.poisoning import Targeted
 from robustbench_kd.errors import BadSetting
-from robustbench_kd.nets.build import Shape, build
-from robustbench_kd.ops.losses import cross_entropy
+from robustbench_kd.lessons import by_labels
 from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Turn, fit
+from robustbench_kd.surrogates import surrogate
+from robustbench_kd.train import fit
 from robustbench_kd.types import Examples, Schedule, Splits
 
 
@@ -72,23 +71,10 @@ class Schooled(Targeted, ABC):
 
     def taught(self, train: Examples, seed: Seed) -> list[nn.Module]:
         """The surrogates, trained by their labels and in eval mode."""
-        x = train.inputs
-        mean, deviation = x.mean((0, 2, 3)), x.std((0, 2, 3)).clamp_min(1e-3)
-        shape = Shape(
-            x.shape[1],
-            x.shape[2],
-            int(train.targets.max()) + 1,
-            tuple(mean.tolist()),
-            tuple(deviation.tolist()),
-        )
         seeds = [seed / n for n in range(self.members)]
-        fresh = [build(self.surrogate, shape, one / "weights") for one in seeds]
+        fresh = [surrogate(self.surrogate, train, one / "weights") for one in seeds]
         schedule = Schedule(self.epochs, batch=64)
         return [
-            fit(net, train, _labels, schedule, one / "fit")
+            fit(net, train, by_labels, schedule, one / "fit")
             for net, one in zip(fresh, seeds, strict=True)
         ]
-
-
-def _labels(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-    return cross_entropy(net(batch.inputs), batch.targets).mean()

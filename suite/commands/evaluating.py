@@ -85,6 +85,7 @@ def _planted(
     """A board whose attacks act on training data: every attack has students of its own."""
     from robustbench_kd.commands.boards import show_planted
     from robustbench_kd.planting import plant
+    from robustbench_kd.shelf import kept, planted_path
 
     idle = [name for name in ("wide", "accept_probabilities") if asked[name]]
     idle += [] if asked["limit"] is None else ["limit"]
@@ -106,6 +107,10 @@ def _planted(
             say=say,
         )
     show_planted(contest, records, "json" if as_json else "table", command="evaluate")
+    if not as_json:
+        paths = [planted_path(record, asked["out"] or kept()) for record in records]
+        where = paths[0] if len(paths) == 1 else paths[0].parent
+        show("", f"Check it: robustbench-kd verify {where}")
 
 
 def _name(model: str) -> str:

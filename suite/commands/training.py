@@ -50,7 +50,7 @@ def training(
     scenario = cards.scenario_of(contest.scenario, data)
     with progress() as say:
         if teacher is not None:
-            trained = schooling.teacher(scenario, teacher, say)
+            trained = schooling.teacher(scenario, teacher, say, contest, seed)
         else:
             recipe = cards.defense_of(str(defense))
             trained = schooling.student(contest, scenario, recipe, seed, train=True, say=say)

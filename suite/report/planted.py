@@ -181,7 +181,7 @@ def inherited(case: Case) -> str:
         word = verdict(case.first)
         extra = f", excess {excess(case.first, 'student'):.2f}" if word == "dormant" else ""
         return word + extra
-    return f"{said:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+    return f"{said:z.2f} [{bounds[0]:z.2f}, {bounds[1]:z.2f}]"
 
 
 def others(case: Case) -> str:
@@ -191,7 +191,7 @@ def others(case: Case) -> str:
     parts = []
     for record in case.records[1:]:
         said = ratio(record)
-        word = verdict(record) if said is None else f"{said:.2f}"
+        word = verdict(record) if said is None else f"{said:z.2f}"
         parts.append(f"{record.seed}: {100 * success(record, 'student').value:.1f}, {word}")
     return "; ".join(parts)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,35 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd.errors import BadSetting, MissingData
+from robustbench_kd.lessons import by_labels, under_attack
 from robustbench_kd.nets.build import Shape, build
-from robustbench_kd.ops.ascent import worst_case
-from robustbench_kd.ops.ball import uniform_start
-from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Mask, Scalar
+from robustbench_kd.shapes import Mask
 from robustbench_kd.subjects import Classifier, classifier
-from robustbench_kd.train import Turn, fit
+from robustbench_kd.train import fit
 from robustbench_kd.types import Budget, Examples, Schedule, Splits
-
-
-def plain_loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-    """Cross-entropy with the labels on the inputs as they are."""
-    return cross_entropy(net(batch.inputs), batch.targets).mean()
-
-
-def robust_loss(budget: Budget, steps: int) -> Callable[[nn.Module, Examples, Turn], Scalar]:
-    """Cross-entropy on PGD's inputs: adversarial training (Madry et al. 2018, eq. 2)."""
-
-    def loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-        x, y = batch.inputs, batch.targets
-        start = uniform_start(x, budget, turn.noise)
-        z = worst_case(
-            net, x, budget, lambda s, _: cross_entropy(s, y), steps=steps, stride=0.25, start=start
-        )
-        return cross_entropy(net(z), y).mean()
-
-    return loss
 
 
 @dataclass(frozen=True)
@@ -79,7 +57,7 @@ class ImageScenario:
                 f"{self.name} teaches no {role!r} teacher; it has: {', '.join(self.teaching)}"
             )
         fresh = build(self.nets["teacher"], self.shape, seed / "weights")
-        loss = plain_loss if role == "clean" else robust_loss(self.budget, self.teacher_steps)
+        loss = by_labels if role == "clean" else under_attack(self.budget, self.teacher_steps)
         return fit(fresh, data, loss, schedule or self.teaching[role], seed / "fit", progress)
 
     def subject(self, net: nn.Module) -> Classifier:

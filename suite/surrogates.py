@@ -1,0 +1,32 @@
+"""Networks that an adversary trains for itself, on the data that it is about to taint."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from robustbench_kd.nets.build import Shape, build
+from robustbench_kd.seed import Seed
+from robustbench_kd.types import Examples
+
+
+def shape_of(train: Examples) -> Shape:
+    """What a network for these images must be built for, read off the images themselves."""
+    _, channels, size, _ = train.inputs.shape
+    deviation, mean = torch.std_mean(train.inputs, dim=(0, 2, 3))
+    return Shape(
+        channels,
+        size,
+        int(train.targets.max()) + 1,
+        tuple(mean.tolist()),
+        tuple(deviation.clamp_min(1e-3).tolist()),
+    )
+
+
+def surrogate(name: str, train: Examples, seed: Seed) -> nn.Module:
+    """A fresh network for these images.
+
+    Raises:
+        BadSetting: for a name that ``nets.build`` does not know.
+    """
+    return build(name, shape_of(train), seed)
