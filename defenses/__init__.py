@@ -11,7 +11,7 @@ from torch import nn
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.protocols import Brief
 from robustbench_kd.train import Objective, fit
-from robustbench_kd.types import Examples
+from robustbench_kd.types import Examples, Schedule
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,29 @@ class Repair(ABC):
     @abstractmethod
     def harden(self, brief: Brief) -> nn.Module:
         """The mended copy."""
+
+
+@dataclass(frozen=True)
+class Tuning(Repair):
+    """A repair that goes on training. The brief's schedule is for training from scratch.
+
+    Args:
+        rate: the peak of the learning rate. A small one leaves the backdoor where it is.
+        shift: images are moved by up to so many pixels each way.
+    """
+
+    epochs: int = 20
+    batch: int = 64
+    rate: float = 0.05
+    shift: int = 2
+
+    def __post_init__(self) -> None:
+        between("shift", self.shift, 0, 8)
+        self.schedule(self.epochs)
+
+    def schedule(self, epochs: int) -> Schedule:
+        """How long and how fast it trains."""
+        return Schedule(epochs=epochs, batch=self.batch, rate=self.rate)
 
 
 def trusted(brief: Brief) -> Examples:

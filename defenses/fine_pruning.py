@@ -9,17 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.defenses import Repair, between, trusted
+from robustbench_kd.defenses import Tuning, between, trusted
 from robustbench_kd.errors import MissingData
 from robustbench_kd.mending import fine_tune
 from robustbench_kd.nets.prune import activity, silence
 from robustbench_kd.protocols import Brief
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 @dataclass(frozen=True)
-class FinePruning(Repair):
+class FinePruning(Tuning):
     """A trigger is carried by channels that clean images do not use, or so the paper supposes.
 
     The order of pruning comes from one part of the trusted images and its end from the other; the
@@ -36,20 +36,11 @@ class FinePruning(Repair):
 
     tolerance: float = 0.04
     hold: float = 0.2
-    epochs: int = 20
-    batch: int = 64
-    rate: float = 0.05
-    shift: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         between("tolerance", self.tolerance, 0, 1)
         between("hold", self.hold, 0.01, 0.99)
-        between("shift", self.shift, 0, 8)
-        self.schedule()
-
-    def schedule(self) -> Schedule:
-        """How long and how fast the pruned network is tuned."""
-        return Schedule(epochs=self.epochs, batch=self.batch, rate=self.rate)
 
     def harden(self, brief: Brief) -> nn.Module:
         """The pruned and tuned copy of the given network.
@@ -62,7 +53,7 @@ class FinePruning(Repair):
         return fine_tune(
             self.pruned(brief.teachers["given"], clean, brief.seed / "held out"),
             clean,
-            self.schedule(),
+            self.schedule(self.epochs),
             brief.seed / "student",
             shift=self.shift,
             progress=brief.progress,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.defenses import Repair, between, trusted
+from robustbench_kd.defenses import Tuning, between, trusted
 from robustbench_kd.mending import fine_tune
 from robustbench_kd.nets.taps import stages, tap
 from robustbench_kd.ops.attention import attention_distance
@@ -16,11 +16,11 @@ from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.protocols import Brief
 from robustbench_kd.shapes import Scalar
 from robustbench_kd.train import Objective, Turn
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 @dataclass(frozen=True)
-class NAD(Repair):
+class NAD(Tuning):
     """The teacher starts from the same tainted weights; it is the repair called fine-tuning.
 
     The released code weighs the maps by 500, 1000 and 1000; a tenth is the default here. Maps of
@@ -43,22 +43,13 @@ class NAD(Repair):
     late: float = 100.0
     power: float = 2.0
     teaching: int = 10
-    epochs: int = 20
-    batch: int = 64
-    rate: float = 0.05
-    shift: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("early", "middle", "late"):
             between(name, getattr(self, name), 0, 1e6)
         between("power", self.power, 1, 8)
-        between("shift", self.shift, 0, 8)
         self.schedule(self.teaching)
-        self.schedule(self.epochs)
-
-    def schedule(self, epochs: int) -> Schedule:
-        """How fast teacher and student are trained."""
-        return Schedule(epochs=epochs, batch=self.batch, rate=self.rate)
 
     def harden(self, brief: Brief) -> nn.Module:
         """The given network, after it has learned from its own fine-tuned copy.

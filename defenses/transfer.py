@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from robustbench_kd.defenses import Recipe
+from robustbench_kd.lessons import by_labels
 from robustbench_kd.nets.head import features, head_of
-from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn, fit
+from robustbench_kd.train import Objective, fit
 from robustbench_kd.types import Examples
 
 
@@ -33,10 +32,7 @@ class Transfer(Recipe):
         return ("clean",)
 
     def loss(self, brief: Brief) -> Objective:
-        def objective(head: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            return cross_entropy(head(batch.inputs), batch.targets).mean()
-
-        return objective
+        return by_labels
 
     def harden(self, brief: Brief) -> nn.Module:
         """Trains a copy of the teacher's head; frozen features are the same in every epoch."""

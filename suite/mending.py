@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 
-import torch
-import torch.nn.functional as F
 from torch import nn
 
 from robustbench_kd.lessons import by_labels
+from robustbench_kd.ops.shifts import shifted
 from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Scalar
+from robustbench_kd.shapes import Scalar
 from robustbench_kd.train import Objective, Turn, fit
 from robustbench_kd.types import Examples, Schedule
 
@@ -43,16 +42,3 @@ def fine_tune(
 
     start = copy.deepcopy(net).requires_grad_(True)
     return fit(start, data, moved, schedule, seed, progress)
-
-
-def shifted(x: Images, most: int, noise: torch.Generator) -> Images:
-    """Each image moved by a draw from -most..most pixels along both axes; black moves in."""
-    if most == 0:
-        return x
-    count, _, high, wide = x.shape
-    down, right = torch.randint(0, 2 * most + 1, (2, count, 1), generator=noise).to(x.device)
-    rows = (down + torch.arange(high, device=x.device))[:, :, None]
-    columns = (right + torch.arange(wide, device=x.device))[:, None, :]
-    which = torch.arange(count, device=x.device)[:, None, None]
-    padded = F.pad(x, (most, most, most, most))
-    return padded.movedim(1, -1)[which, rows, columns].movedim(-1, 1).contiguous()

@@ -19,12 +19,13 @@ from robustbench_kd.defenses.nad import NAD
 from robustbench_kd.defenses.self_distillation import SelfDistillation
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
 from robustbench_kd.lessons import by_labels
-from robustbench_kd.mending import fine_tune, shifted
+from robustbench_kd.mending import fine_tune
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.nets.prune import activity, silence, silenced
 from robustbench_kd.nets.resnet import Block, SmallResNet
 from robustbench_kd.nets.taps import stages, tap
 from robustbench_kd.ops.attention import attention, attention_distance
+from robustbench_kd.ops.shifts import shifted
 from robustbench_kd.protocols import Brief
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.scenarios.images import nothing

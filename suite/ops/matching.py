@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from robustbench_kd.ops.ball import project
 from robustbench_kd.ops.losses import cross_entropy
+from robustbench_kd.ops.shifts import shifted
 from robustbench_kd.shapes import Images, Labels, PerExample, Scalar
 from robustbench_kd.types import Budget
 
@@ -54,16 +55,9 @@ def moved(x: Images, reach: int, flip: bool, generator: torch.Generator) -> Imag
 
     What moves in is black. Pixels are only picked, so gradients pass unchanged.
     """
-    count, _, height, width = x.shape
-    if reach:
-        by = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator).to(x.device)
-        rows = by[0] + torch.arange(height, device=x.device) + reach
-        columns = by[1] + torch.arange(width, device=x.device) + reach
-        wide = nn.functional.pad(x, [reach] * 4).movedim(1, 3)
-        which = torch.arange(count, device=x.device)[:, None, None]
-        x = wide[which, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+    x = shifted(x, reach, generator)
     if flip:
-        turned = torch.rand(count, generator=generator).to(x.device) < 0.5
+        turned = torch.rand(len(x), generator=generator).to(x.device) < 0.5
         x = torch.where(turned[:, None, None, None], x.flip(3), x)
     return x
 
