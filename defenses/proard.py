@@ -38,8 +38,9 @@ class ProARD(AdversarialRecipe):
 
     Args:
         subnet: ``largest``, ``smallest``, ``middle`` (all choices in the middle), ``drawn-N`` (the
-            Nth form, from 0, that the survey drew by its seed), or ``best``: the most robust on
-            validation images that the search finds within ``macs`` and ``params``.
+            Nth form, from 0, that the survey drew by its seed; with ``macs`` or ``params``, one
+            drawn within them), or ``best``: the most robust on validation images that the search
+            finds within ``macs`` and ``params``.
         sampler: ``progressive``; ``warm-random`` opens the full space at once; ``random`` also
             starts from fresh weights (with the full learning rate, since it has further to go).
         share: weight of RSLAD's adversarial term.
@@ -115,9 +116,17 @@ class ProARD(AdversarialRecipe):
 
     def choose(self, family: nn.Module, brief: Brief) -> tuple[nn.Module, str]:
         """The student of these settings and the name of its network."""
-        best = self.subnet == "best" or self.macs is not None or self.params is not None
-        wanted = Limits(self.macs, self.params) if best else self.subnet
-        return choose(_elastic(family), wanted, brief, recalibrated=self.recalibrated)
+        limited = self.macs is not None or self.params is not None
+        limits = Limits(self.macs, self.params)
+        drawn = self.subnet.startswith("drawn-")
+        best = self.subnet == "best" or (limited and not drawn)
+        return choose(
+            _elastic(family),
+            limits if best else self.subnet,
+            brief,
+            limits=limits if limited and drawn else None,
+            recalibrated=self.recalibrated,
+        )
 
     def harden(self, brief: Brief) -> nn.Module:
         """Raises the family and cuts the student from it."""

@@ -27,6 +27,7 @@ from robustbench_kd.types import Budget, Examples
 SURVEYED = 60  # students that are measured before the rest are predicted
 JUDGES = 1000  # validation images that a student is measured on
 FINALISTS = 5  # so many of the best predicted students are measured before one is chosen
+DRAWS = 10_000  # after which no more forms are sought within limits
 MANY = 100_000  # forms; above this the search is evolutionary
 
 
@@ -146,8 +147,10 @@ def candidates(space: Space, known: Sequence[Merit], limits: Limits, seed: Seed)
     return predict(space, known, within)
 
 
-def called(space: Space, name: str, seed: Seed) -> Form:
-    """The form of a name: ``largest``, ``middle``, ``smallest``, or ``drawn-N`` of the survey.
+def called(space: Space, name: str, seed: Seed, limits: Limits | None = None) -> Form:
+    """The form of a name: ``largest``, ``middle``, ``smallest``, or ``drawn-N``.
+
+    Drawn are those of the survey; within limits, as many others by the same seed.
 
     Raises:
         BadSetting: where the space has no form of that name.
@@ -155,23 +158,50 @@ def called(space: Space, name: str, seed: Seed) -> Form:
     if name in ("largest", "middle", "smallest"):
         return {"largest": space.largest, "middle": space.middle, "smallest": space.smallest}[name]
     number = name.removeprefix("drawn-")
-    drawn = surveyed(space, seed)[2:]
-    if not number.isdigit() or int(number) >= len(drawn):
+    if number.isdigit():
+        wanted = int(number)
+        if limits is None:
+            drawn = surveyed(space, seed)[2:]
+        else:
+            drawn = drawn_within(space, limits, seed, wanted + 1)
+        if wanted < len(drawn):
+            return drawn[wanted]
         raise BadSetting(f"there is no form {name!r} here; the last one is drawn-{len(drawn) - 1}")
-    return drawn[int(number)]
+    raise BadSetting(f"there is no form {name!r}; drawn ones are numbered, as drawn-0")
+
+
+def drawn_within(space: Space, limits: Limits, seed: Seed, count: int) -> list[Form]:
+    """Random forms within limits, each once; fewer where ``DRAWS`` draws find no more."""
+    affordable(space, limits)
+    noise = (seed / "within").generator()
+    forms: dict[Form, None] = {}
+    for _ in range(DRAWS):
+        form = space.draw(noise)
+        if limits.allow(space.cost(form)):
+            forms[form] = None
+        if len(forms) == count:
+            break
+    return list(forms)
 
 
 def choose(
-    family: ElasticResNet, wanted: str | Limits, brief: Brief, *, recalibrated: bool = True
+    family: ElasticResNet,
+    wanted: str | Limits,
+    brief: Brief,
+    *,
+    limits: Limits | None = None,
+    recalibrated: bool = True,
 ) -> tuple[nn.Module, str]:
     """The student of a name, or the most robust one within limits, and the name of its network.
+
+    ``limits`` are those of a name that is drawn.
 
     Raises:
         BadSetting: for limits that no student meets.
     """
     space = family.space
     if isinstance(wanted, str):
-        form = called(space, wanted, brief.seed)
+        form = called(space, wanted, brief.seed, limits)
     else:
         affordable(space, wanted)
         known = recall(family, brief.seed)

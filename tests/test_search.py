@@ -13,7 +13,18 @@ from robustbench_kd.evolution import evolve
 from robustbench_kd.nets.elastic import ElasticResNet
 from robustbench_kd.nets.forms import Form, Space
 from robustbench_kd.protocols import Brief
-from robustbench_kd.search import Limits, Merit, affordable, agreement, candidates, front, predict
+from robustbench_kd.search import (
+    Limits,
+    Merit,
+    affordable,
+    agreement,
+    called,
+    candidates,
+    drawn_within,
+    front,
+    predict,
+    surveyed,
+)
 from robustbench_kd.seed import Seed
 from robustbench_kd.types import Budget, Examples, Schedule
 
@@ -107,3 +118,21 @@ def test_without_pymoo_a_huge_space_names_the_extra(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(search, "MANY", 10)
     with pytest.raises(BadSetting, match=r"robustbench-kd\[search\]"):
         candidates(replace(SPACE), [truth(SPACE.smallest)] * 3, Limits(), Seed())
+
+
+def test_a_form_drawn_within_limits_meets_them_and_is_drawn_by_the_seed() -> None:
+    limits = Limits(macs=SPACE.cost(SPACE.middle).macs)
+    forms = drawn_within(SPACE, limits, Seed(4), 12)
+    assert len(set(forms)) == 12
+    assert all(limits.allow(SPACE.cost(form)) for form in forms)
+    assert called(SPACE, "drawn-3", Seed(4), limits) == forms[3]
+    assert called(SPACE, "drawn-3", Seed(4)) != forms[3], "those of the survey know no limit"
+    assert drawn_within(SPACE, limits, Seed(5), 12) != forms
+
+
+def test_a_form_that_was_not_drawn_is_refused_by_name() -> None:
+    last = len(surveyed(SPACE, Seed())) - 3
+    with pytest.raises(BadSetting, match=f"the last one is drawn-{last}"):
+        called(SPACE, f"drawn-{last + 1}", Seed())
+    with pytest.raises(BadSetting, match="numbered, as drawn-0"):
+        called(SPACE, "drawn-x", Seed())
