@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from robustbench_kd.defenses.distillation import Distillation
 from robustbench_kd.defenses.iad import IAD
 from robustbench_kd.defenses.labels import Labels
 from robustbench_kd.defenses.mtard import MTARD
+from robustbench_kd.defenses.proard import ProARD
 from robustbench_kd.defenses.rslad import RSLAD
 from robustbench_kd.defenses.trades import Trades
+from robustbench_kd.nets.elastic import ElasticResNet
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Brief
 from robustbench_kd.scenarios.digits import Digits
@@ -387,4 +390,51 @@ def test_distillation_weighs_the_labels_only_beside_the_clean_teacher() -> None:
     assert torch.equal(
         loss_and_slope(Distillation("robust"), toy())[0],
         loss_and_slope(Distillation("robust", alpha=1.0), toy())[0],
+    )
+
+
+def family_brief() -> Brief:
+    """A toy brief whose student is a family, and whose teacher is another family's largest form."""
+    given = toy()
+    nets = [Digits().student("elastic-8-16", Seed() / n).double() for n in ("student", "teacher")]
+    family, other = nets
+    assert isinstance(other, ElasticResNet)
+    own = other.subnet(other.space.largest).double().eval().requires_grad_(False)
+    x = torch.rand(4, 1, 8, 8, generator=noise()).double()
+    data = Examples(torch.arange(4), x, torch.arange(4))
+    return replace(given, data=data, student=family, teachers={"own": own, "robust": own})
+
+
+def test_proard_teaches_the_form_that_it_draws_by_the_loss_of_rslad() -> None:
+    ours, our_slope = family_loss(ProARD(share=0.7), family_brief())
+    given, drawn = family_brief(), noise()
+    assert isinstance(given.student, ElasticResNet)
+    given.student.active = given.student.space.draw(drawn)
+    wanted = RSLAD(share=0.7).loss(given)(given.student, given.data, Turn(drawn, 0.5))
+    torch.testing.assert_close(ours, wanted.detach())
+    torch.testing.assert_close(our_slope, family_slope(wanted, given.student))
+
+
+def test_both_terms_of_proard_teach_the_family() -> None:
+    moved_only = family_loss(ProARD(share=1.0), family_brief())[1]
+    plain_only = family_loss(ProARD(share=0.0), family_brief())[1]
+    assert float(moved_only.norm()) > 1e-3
+    assert float(plain_only.norm()) > 1e-3
+    assert float((moved_only - plain_only).norm()) > 1e-2 * float(moved_only.norm())
+
+
+def family_loss(defense: ProARD, brief: Brief) -> tuple[Tensor, Tensor]:
+    loss = defense.loss(brief)(brief.student, brief.data, Turn(noise(), 0.5))
+    return loss.detach(), family_slope(loss, brief.student)
+
+
+def family_slope(loss: Tensor, net: nn.Module) -> Tensor:
+    """As ``slope``, with zeros for the weights that the drawn form leaves out."""
+    weights = list(net.parameters())
+    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    return torch.cat(
+        [
+            torch.zeros_like(w).flatten() if g is None else g.flatten()
+            for g, w in zip(found, weights, strict=True)
+        ]
     )
