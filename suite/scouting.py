@@ -18,6 +18,7 @@ from robustbench_kd.search import (
     Merit,
     agreement,
     candidates,
+    finalists,
     front,
     measure,
     predict,
@@ -83,7 +84,8 @@ def scout(family: nn.Module, brief: Brief, defense: Any, *, whole: bool) -> Scou
     """Searches within the limits of the defense's settings.
 
     Args:
-        whole: measure and return the whole front; else only its most robust student.
+        whole: measure and return the whole front; else the one student that a defense with these
+            limits would choose: of the likeliest, the most robust as measured.
 
     Raises:
         BadSetting: for a network that is no family, or limits that no student meets.
@@ -92,18 +94,21 @@ def scout(family: nn.Module, brief: Brief, defense: Any, *, whole: bool) -> Scou
         raise BadSetting(f"a {type(family).__name__} holds no family of students")
     space, known = family.space, recall(family, brief.seed)
     limits = Limits(defense.macs, defense.params)
-    best = front(candidates(space, known, limits, brief.seed))
-    best = best if whole else [max(best, key=lambda merit: merit.robust)]
+    said = candidates(space, known, limits, brief.seed)
+    best = front(said) if whole else finalists(said)
     seen = measure(family, [merit.form for merit in best], brief)
+    if not whole:
+        place = max(range(len(seen)), key=lambda n: seen[n].robust)
+        best, seen = [best[place]], [seen[place]]
     judges = min(JUDGES, len(brief.validation or ()))
     rows = tuple(
         Found(
-            said,
+            likely,
             Share(round(real.clean * judges), judges),
             Share(round(real.robust * judges), judges),
-            space.cost(said.form),
+            space.cost(likely.form),
         )
-        for said, real in zip(best, seen, strict=True)
+        for likely, real in zip(best, seen, strict=True)
     )
     kept_out, fitted = known[::HELD_OUT], [m for n, m in enumerate(known) if n % HELD_OUT]
     taus = agreement(kept_out, predict(space, fitted, [merit.form for merit in kept_out]))

@@ -147,6 +147,11 @@ def candidates(space: Space, known: Sequence[Merit], limits: Limits, seed: Seed)
     return predict(space, known, within)
 
 
+def finalists(merits: Sequence[Merit]) -> list[Merit]:
+    """The few most robust as predicted, which are measured before one is chosen."""
+    return sorted(merits, key=lambda merit: -merit.robust)[:FINALISTS]
+
+
 def called(space: Space, name: str, seed: Seed, limits: Limits | None = None) -> Form:
     """The form of a name: ``largest``, ``middle``, ``smallest``, or ``drawn-N``.
 
@@ -205,9 +210,8 @@ def choose(
     else:
         affordable(space, wanted)
         known = recall(family, brief.seed)
-        likely = sorted(candidates(space, known, wanted, brief.seed), key=lambda m: -m.robust)
-        finalists = [merit.form for merit in likely[:FINALISTS]]
-        form = max(measure(family, finalists, brief), key=lambda m: m.robust).form
+        likely = [merit.form for merit in finalists(candidates(space, known, wanted, brief.seed))]
+        form = max(measure(family, likely, brief), key=lambda m: m.robust).form
     return cut(family, form, brief.data.inputs, recalibrated), form.name
 
 
