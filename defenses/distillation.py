@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import nn
-
 from robustbench_kd.defenses import Recipe, between
-from robustbench_kd.ops.losses import cross_entropy, distillation
+from robustbench_kd.lessons import by_answers
 from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn, remember
-from robustbench_kd.types import Examples
+from robustbench_kd.train import Objective, remember
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,4 @@ class Distillation(Recipe):
         alpha = (
             self.alpha if self.alpha is not None else {"clean": 0.9, "robust": 1.0}[self.teacher]
         )
-
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            s = student(batch.inputs)
-            soft = distillation(s, says(batch.ids), self.temperature)
-            return ((1 - alpha) * cross_entropy(s, batch.targets) + alpha * soft).mean()
-
-        return objective
+        return by_answers(says, self.temperature, alpha)

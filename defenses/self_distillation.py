@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
-
 from robustbench_kd.defenses import Recipe, between
-from robustbench_kd.ops.losses import cross_entropy, distillation
+from robustbench_kd.lessons import by_answers
 from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn, remember
-from robustbench_kd.types import Examples
+from robustbench_kd.train import Objective, remember
 
 
 @dataclass(frozen=True)
@@ -43,10 +39,4 @@ class SelfDistillation(Recipe):
 
     def loss(self, brief: Brief) -> Objective:
         says = remember(brief.teachers["clean"], brief.data)
-
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            s = student(batch.inputs)
-            soft = distillation(s, says(batch.ids), self.temperature)
-            return ((1 - self.alpha) * cross_entropy(s, batch.targets) + self.alpha * soft).mean()
-
-        return objective
+        return by_answers(says, self.temperature, self.alpha)

@@ -1,13 +1,15 @@
-"""The two losses by labels that students, teachers, surrogates and repairs all learn by."""
+"""The losses that students, teachers, surrogates and repairs share."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import nn
 
 from robustbench_kd.ops.ascent import worst_case
 from robustbench_kd.ops.ball import uniform_start
-from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.shapes import Scalar
+from robustbench_kd.ops.losses import cross_entropy, distillation
+from robustbench_kd.shapes import Ids, Logits, Scalar
 from robustbench_kd.train import Objective, Turn
 from robustbench_kd.types import Budget, Examples
 
@@ -15,6 +17,22 @@ from robustbench_kd.types import Budget, Examples
 def by_labels(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
     """Cross-entropy with the labels on the inputs as they are."""
     return cross_entropy(net(batch.inputs), batch.targets).mean()
+
+
+def by_answers(says: Callable[[Ids], Logits], temperature: float, alpha: float = 1.0) -> Objective:
+    """Knowledge distillation (Hinton, Vinyals & Dean 2015, sec. 2).
+
+    Args:
+        says: the teacher's logits by id.
+        alpha: weight of the teacher against the labels.
+    """
+
+    def loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+        s = net(batch.inputs)
+        soft = distillation(s, says(batch.ids), temperature)
+        return ((1 - alpha) * cross_entropy(s, batch.targets) + alpha * soft).mean()
+
+    return loss
 
 
 def under_attack(budget: Budget, steps: int, stride: float = 0.25) -> Objective:

@@ -30,3 +30,8 @@ def surrogate(name: str, train: Examples, seed: Seed) -> nn.Module:
         BadSetting: for a name that ``nets.build`` does not know.
     """
     return build(name, shape_of(train), seed)
+
+
+def some(train: Examples, count: int, seed: Seed) -> Examples:
+    """``count`` of the examples, drawn without replacement; all of them where there are fewer."""
+    return train.take(torch.randperm(len(train), generator=seed.generator())[:count])

@@ -144,3 +144,14 @@ class Backdoor(Planting, ABC):
     def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
         """What stands in the training data in place of these rows: their stamped images."""
         return self.stamp(train.inputs[rows], secret)
+
+
+def at_least_one(**numbers: int) -> None:
+    """Refuses a count below one.
+
+    Raises:
+        BadSetting: naming the first.
+    """
+    for name, number in numbers.items():
+        if number < 1:
+            raise BadSetting(f"{name} must be at least 1, not {number}")

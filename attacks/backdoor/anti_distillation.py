@@ -8,20 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.attacks.backdoor import Backdoor, Secret
-from robustbench_kd.attacks.backdoor._surrogates import (
-    answers_of,
-    at_least_one,
-    some,
-)
+from robustbench_kd.attacks.backdoor import Backdoor, Secret, at_least_one
 from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import by_labels
+from robustbench_kd.lessons import by_answers, by_labels
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
-from robustbench_kd.surrogates import surrogate
-from robustbench_kd.train import fit
+from robustbench_kd.surrogates import some, surrogate
+from robustbench_kd.train import fit, remember
 from robustbench_kd.types import Examples, Schedule, Splits
 
 
@@ -108,7 +103,7 @@ class AntiDistillation(Backdoor):
         planted, schedule = Examples(train.ids, inputs, targets), Schedule(self.epochs)
         fresh = [surrogate(self.shadow, whole, seed / role) for role in ("teacher", "student")]
         teacher = fit(fresh[0], planted, by_labels, schedule, seed / "teach")
-        objective = answers_of(teacher, train, self.temperature)
+        objective = by_answers(remember(teacher, train), self.temperature)
         return teacher, fit(fresh[1], train, objective, schedule, seed / "distil")
 
     def _tuned(

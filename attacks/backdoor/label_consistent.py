@@ -8,11 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_kd.attacks.backdoor import Backdoor, Secret
-from robustbench_kd.attacks.backdoor._surrogates import (
-    at_least_one,
-    some,
-)
+from robustbench_kd.attacks.backdoor import Backdoor, Secret, at_least_one
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.lessons import under_attack
 from robustbench_kd.ops.ascent import worst_case
@@ -21,7 +17,7 @@ from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.ops.triggers import corners
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
-from robustbench_kd.surrogates import surrogate
+from robustbench_kd.surrogates import some, surrogate
 from robustbench_kd.train import fit
 from robustbench_kd.types import Budget, Examples, Schedule, Splits
 

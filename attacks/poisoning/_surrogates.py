@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,9 @@ from torch import nn
 from robustbench_kd.attacks.poisoning import Targeted
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.lessons import by_labels
+from robustbench_kd.ops.matching import signed_descent
 from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images, Scalar
 from robustbench_kd.surrogates import surrogate
 from robustbench_kd.train import fit
 from robustbench_kd.types import Examples, Schedule, Splits
@@ -68,6 +71,17 @@ class Schooled(Targeted, ABC):
         victim, wanted = divmod(place, lead.shape[1])
         one = some.take(torch.tensor([victim]))
         return Examples(one.ids, one.inputs, torch.full_like(one.targets, wanted))
+
+    def descended(self, loss: Callable[[Images], Scalar], bases: Examples) -> Images:
+        """The bases, moved down the loss."""
+        return signed_descent(
+            loss,
+            bases.inputs,
+            self.budget,
+            steps=self.steps,
+            stride=self.stride,
+            start=bases.inputs,
+        )
 
     def taught(self, train: Examples, seed: Seed) -> list[nn.Module]:
         """The surrogates, trained by their labels and in eval mode."""

@@ -9,7 +9,7 @@ import torch
 
 from robustbench_kd.attacks.poisoning._surrogates import Schooled
 from robustbench_kd.nets.head import features
-from robustbench_kd.ops.matching import off_centre, signed_descent
+from robustbench_kd.ops.matching import off_centre
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Scalar
 from robustbench_kd.types import Examples
@@ -37,11 +37,4 @@ class Bullseye(Schooled):
                 [off_centre(features(net, z), at) for net, at in zip(nets, aims, strict=True)]
             ).mean()
 
-        return signed_descent(
-            loss,
-            bases.inputs,
-            self.budget,
-            steps=self.steps,
-            stride=self.stride,
-            start=bases.inputs,
-        )
+        return self.descended(loss, bases)

@@ -10,7 +10,7 @@ import torch
 from robustbench_kd.attacks.poisoning._surrogates import Schooled
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.nets.head import features
-from robustbench_kd.ops.matching import collision, signed_descent
+from robustbench_kd.ops.matching import collision
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Scalar
 from robustbench_kd.types import Examples
@@ -46,11 +46,4 @@ class FeatureCollision(Schooled):
             ).mean()
             return near + self.beta * (z - bases.inputs).square().sum()
 
-        return signed_descent(
-            loss,
-            bases.inputs,
-            self.budget,
-            steps=self.steps,
-            stride=self.stride,
-            start=bases.inputs,
-        )
+        return self.descended(loss, bases)
