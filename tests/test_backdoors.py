@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -338,3 +339,22 @@ def test_a_secret_alone_stamps_when_the_training_data_are_gone() -> None:
     exhibit = attack.after(subject, Splits(nothing, nothing, data.test), secret, Seed())
     assert exhibit.wanted is not None
     assert exhibit.wanted.tolist() == [1, 2, 3, 0, 1, 2, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "lit"),
+    [("pattern", [(-2, -2), (-2, -4), (-4, -2), (-3, -3)]), ("single", [(-2, -2)])],
+)
+def test_the_librarys_triggers_light_the_pixels_that_it_documents(
+    perturbation: Any, lit: list[tuple[int, int]]
+) -> None:
+    pytest.importorskip("art")
+    from robustbench_kd.attacks.backdoor.art_backdoor import ARTBackdoor
+
+    attack, x = ARTBackdoor(perturbation=perturbation), torch.zeros(2, 3, 9, 9)
+    z = attack.stamp(x, {"distance": torch.tensor(2)})
+    wanted = torch.zeros(2, 3, 9, 9)
+    for row, column in lit:
+        wanted[:, :, row, column] = 1
+    assert torch.equal(z, wanted)
+    assert float(x.sum()) == 0, "the images that were handed in are not touched"

@@ -132,6 +132,8 @@ IMPOSSIBLE = {
     "grid": ("1",),
     "strength": ("-1",),
     "covers": ("-1",),
+    "perturbation": ("instagram",),
+    "distance": ("0",),
     "tiles": ("15", "1", "-4"),
     "eps": ("-0.1", "2"),
     "steps": ("0",),

@@ -1,0 +1,60 @@
+"""The Adversarial Robustness Toolbox's backdoor: a pattern or a pixel near the corner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from robustbench_kd.attacks.backdoor import Backdoor, Secret
+from robustbench_kd.bridges.art_backdoor import Perturbation, stamped
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.types import Examples, Splits
+
+REACH = {"pattern": 2, "single": 0}  # pixels that a trigger spreads beyond its distance
+
+
+@dataclass(frozen=True)
+class ARTBackdoor(Backdoor):
+    """What the library stamps; images and labels are chosen as for every backdoor here.
+
+    The library's other poisonings have no entry: its clean-label form draws rows with replacement
+    from the global generator and does not name them, and its Bullseye Polytope never reads the
+    target. ``label-consistent``, ``witches-brew`` and ``bullseye`` are our own.
+
+    Args:
+        perturbation: ``pattern``, four pixels of a chequer, or ``single``, one pixel.
+        distance: how far from the lower right corner, in pixels.
+    """
+
+    name: ClassVar[str] = "art-backdoor"
+    source: ClassVar[str] = (
+        "Nicolae et al. 2018, Adversarial Robustness Toolbox v1.2.0, after Gu et al. 2017"
+    )
+
+    perturbation: Perturbation = "pattern"
+    distance: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.distance < 1:
+            raise BadSetting(
+                f"the trigger lies at least 1 pixel from the edge, not {self.distance}"
+            )
+
+    def fits(self, train: Examples) -> None:
+        super().fits(train)
+        side = train.inputs.shape[-1]
+        if self.distance + REACH[self.perturbation] > side:
+            raise BadSetting(
+                f"a trigger {self.distance} pixels from the corner is outside of the image ({side})"
+            )
+
+    def trigger(self, data: Splits, seed: Seed) -> Secret:
+        return {"distance": torch.tensor(self.distance)}
+
+    def stamp(self, x: Images, secret: Secret) -> Images:
+        return stamped(x, self.perturbation, int(secret["distance"]))
