@@ -198,11 +198,12 @@ def others(case: Case) -> str:
 
 def note(contest: Leaderboard, found: Sequence[Case]) -> str:
     """What the numbers are, in one line."""
-    count = found[0].first.wins if found else 0
+    single = bool(found) and all(case.pooled for case in found)
+    each = "one victim a trial" if single else f"{found[0].first.wins if found else 0} a backdoor"
     source = "the poisoned teacher" if contest.door == "teacher data" else "the undistilled control"
     return (
         f"{contest.title}: percent of submitted test inputs that are answered as the adversary "
-        f"wanted (of {count} where the attack is a backdoor), with 95 % Wilson intervals. The "
+        f"wanted ({each}), with 95 % Wilson intervals. The "
         f"source is {source}; twins had the same training without the poison; recovered are "
         "answered right in spite of the trigger; inherited is excess over the twin, student "
         "against source, with a bootstrap interval over inputs."
