@@ -175,7 +175,8 @@ def beside(case: Case, subject: str) -> str:
 def inherited(case: Case) -> str:
     """The ratio with its interval, or in a word why there is none."""
     if case.pooled:
-        return f"{len(case.records)} trials"
+        count = len(case.records)
+        return f"{count} trial" if count == 1 else f"{count} trials"
     said, bounds = ratio(case.first), interval(case.first)
     if said is None or bounds is None:
         word = verdict(case.first)
