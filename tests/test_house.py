@@ -138,6 +138,7 @@ def test_randomness_is_passed_and_named(path: Path) -> None:
     ("library", "home"),
     [
         ("torchattacks", ("suite/bridges/",)),
+        ("opacus", ("suite/bridges/opacus.py",)),
         ("art", ("suite/bridges/",)),
         ("timm", ("suite/bridges/",)),
         ("pandas", ("suite/report/",)),

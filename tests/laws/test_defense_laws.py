@@ -20,9 +20,11 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.trials import board_of
 from robustbench_kd.types import Budget, Examples, Schedule
 
+# Those that read a text have laws of their own.
+READERS = {"swing", "perplexity-filter"}
 NAMES = sorted(
     {
-        *catalogue.entries("defenses"),
+        *(set(catalogue.entries("defenses")) - READERS),
         *(text for board in ("digits-linf", "fashion-linf") for text in board_of(board).defenses),
     }
 )
@@ -62,13 +64,24 @@ def brief(defense: Any, seed: int = 0) -> Brief:
     return Brief(
         data=images(),
         teachers={role: stand_in(role) for role in defense.needs},
-        student=Digits().student(SMALL.get(defense.net, defense.net), Seed() / "student"),
+        student=fresh(defense),
         budget=Budget("linf", 0.1),
         schedule=Schedule(epochs=1, batch=24),
         seed=Seed(seed) / defense.name,
         trusted=vouched() if repairs(defense) else None,
         validation=vouched() if chooses(defense) else None,
     )
+
+
+def fresh(defense: Any) -> nn.Module:
+    """A student of its kind; one without batch statistics where examples are told apart."""
+    if defense.name != "dp-sgd":
+        return Digits().student(SMALL.get(defense.net, defense.net), Seed() / "student")
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GELU(), nn.Linear(16, 10))
+    noise = (Seed() / "student").generator()
+    for weight in net.parameters():
+        weight.data = torch.randn(weight.shape, generator=noise) / 8
+    return net
 
 
 def chooses(defense: Any) -> bool:

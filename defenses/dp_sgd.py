@@ -1,0 +1,83 @@
+"""DP-SGD: labels alone, by gradients that are clipped by example and noised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from robustbench_kd.defenses import Recipe, between
+from robustbench_kd.ops.private import bearing, expect_own_gradients, private_gradient
+from robustbench_kd.protocols import Brief
+from robustbench_kd.shapes import Scalar
+from robustbench_kd.train import Objective, Turn
+from robustbench_kd.types import Examples, Schedule
+
+
+@dataclass(frozen=True)
+class DPSGD(Recipe):
+    """Differentially private training without a teacher, for networks of images and of language.
+
+    Its epsilon is nominal. The accountant takes every batch for a Poisson sample, into which each
+    example comes by itself with probability batch / count. Here an epoch is shuffled and cut into
+    batches of one size, as for every other defense, and that may spend more (Chua et al. 2024, How
+    private are DP-SGD implementations). Clipping and noise, which bound what an example can do to
+    a step, are the algorithm's own. The optimiser sees the noised gradient and the weights alone.
+
+    An example is a row: a secret that stands in c rows is protected as c examples, so c times less.
+
+    Args:
+        noise: the deviation of the noise in the sum of gradients, in clips (sigma).
+        clip: the longest that an example's gradient may be, in l2 over all parameters (C).
+        chunk: so many examples' gradients are in memory at once; a matter of memory and speed.
+    """
+
+    name: ClassVar[str] = "dp-sgd"
+    source: ClassVar[str] = (
+        "Abadi et al. 2016, Deep learning with differential privacy, algorithm 1"
+    )
+    formula: ClassVar[str] = (
+        "step along (1 / L) (sum_i g_i / max(1, |g_i| / C) + N(0, sigma^2 C^2)), "
+        "g_i the gradient of CE(y_i, S(x_i)), L the size of a batch"
+    )
+
+    noise: float = 0.7
+    clip: float = 1.0
+    chunk: int = 16
+
+    def __post_init__(self) -> None:
+        between("noise", self.noise, 0, 1000)
+        between("clip", self.clip, 1e-6, 1e9)
+        between("chunk", self.chunk, 1, 4096)
+
+    def loss(self, brief: Brief) -> Objective:
+        expect_own_gradients(brief.student)
+        lot = min(brief.schedule.batch, len(brief.data))
+
+        def objective(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+            gradient, losses = private_gradient(
+                net,
+                batch.inputs,
+                batch.targets,
+                turn.noise,
+                clip=self.clip,
+                noise=self.noise,
+                lot=lot,
+                chunk=self.chunk,
+            )
+            # The value is for the eyes of whoever trains, and is not private; the gradient is.
+            return bearing(net, gradient, losses.mean())
+
+        return objective
+
+    def nominal_epsilon(self, schedule: Schedule, count: int, delta: float = 1e-5) -> float:
+        """The budget that a schedule spends on ``count`` examples, if batches were Poisson samples.
+
+        Raises:
+            BrokenPlugin: where the accountant's library is not installed.
+        """
+        from robustbench_kd.bridges.opacus import epsilon  # slow to import, and rarely asked
+
+        batch = min(schedule.batch, count)
+        return epsilon(self.noise, batch, count, schedule.epochs * -(-count // batch), delta)
