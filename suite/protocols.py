@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from robustbench_kd.seed import Seed
@@ -39,6 +40,58 @@ class WhiteBox(Subject, Protocol):
 
 
 @runtime_checkable
+class Speaker(Subject, Protocol):
+    """A subject that goes on token by token, so that what it knows by heart can be read off."""
+
+    def answer(self, inputs: Tensor, noise: torch.Generator | None = None) -> Tensor:
+        """How it goes on, greedily, or as it may, where there is a source of noise."""
+        ...
+
+    def tokens(self, examples: Examples) -> Tokens:
+        """What it says of every single token."""
+        ...
+
+    def ranks(self, examples: Examples, seed: Seed) -> Sequence[Standing]:
+        """Where each secret stands among all that could stand in its place."""
+        ...
+
+    def beams(self, examples: Examples, width: int) -> list[int]:
+        """Which of its likeliest continuations the secret is, from 1; 0 where it is none."""
+        ...
+
+    def spoken(self, examples: Examples) -> list[bytes]:
+        """The text of each row."""
+        ...
+
+
+class Standing(Protocol):
+    """A rank: 1 is best, ``ties`` are counted in, ``of`` are the candidates."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def ties(self) -> int: ...
+    @property
+    def of(self) -> int: ...
+    @property
+    def estimator(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a model says of each asked token [b, t], in nats.
+
+    ``logp`` is its log-probability, ``mean`` and ``deviation`` those of the log-probability of a
+    token that is drawn from the model; ``asked`` marks the tokens in question.
+    """
+
+    logp: Tensor
+    mean: Tensor
+    deviation: Tensor
+    asked: Tensor
+
+
+@runtime_checkable
 class Attack(Protocol[V_contra, S]):
     """An adversary acts on the data before training and on the subject after; ``S`` in between."""
 
@@ -58,6 +111,22 @@ class Fits(Protocol):
 
     def fits(self, train: Examples) -> None:
         """Refuses settings that these data cannot bear."""
+        ...
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """An attack that asks networks of its own beforehand, trained without what was planted."""
+
+    @property
+    def shadows(self) -> int:
+        """How many of them."""
+        ...
+
+    def rehearse(
+        self, shadows: Sequence[Subject], data: Splits, secret: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """What it remembers, with what they said."""
         ...
 
 
@@ -85,7 +154,8 @@ class Brief:
     """All that a defender may use: data, teachers by role, a student to train, and the radius.
 
     ``validation`` is for choices among students; only defenses that choose need it. ``trusted``
-    is a small set of clean examples that the defender vouches for; repairs live on it.
+    is a small set of clean examples that the defender vouches for; repairs live on it. ``told`` is
+    what an oracle knows of the planted examples, and ``pieces`` turns tokens to text.
     """
 
     data: Examples
@@ -94,7 +164,8 @@ class Brief:
     budget: Budget
     schedule: Schedule
     seed: Seed
-    told: object = None
+    told: Examples | None = None
+    pieces: Callable[[Tensor], list[str]] | None = None
     validation: Examples | None = None
     trusted: Examples | None = None
     progress: Progress = Silent()
@@ -146,10 +217,12 @@ class Scenario(Protocol):
     """
 
     name: ClassVar[str]
-    edition: ClassVar[str]
-    nets: ClassVar[dict[str, str]]
     teaching: ClassVar[dict[str, Schedule]]
 
+    @property
+    def edition(self) -> str: ...
+    @property
+    def nets(self) -> dict[str, str]: ...
     def splits(self, seed: Seed, *, whole: bool) -> Splits:
         """All of the data, or (``whole=False``) only the test slice that ships with the package."""
         ...

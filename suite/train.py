@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustbench_kd.errors import BadModel, MissingData
 from robustbench_kd.protocols import Progress, Silent
 from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Ids, Logits, Scalar
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.shapes import Ids, Scalar
+from robustbench_kd.types import AdamW, Examples, Schedule
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,7 @@ def fit(
         raise MissingData("no training images: an evaluation needs none, but training does")
     progress, key = progress or Silent(), "-".join(map(str, (seed.value, *seed.path)))
     student = copy.deepcopy(net).train()
-    optimiser = torch.optim.SGD(
-        student.parameters(),
-        lr=schedule.rate,
-        momentum=schedule.momentum,
-        weight_decay=schedule.decay,
-        nesterov=schedule.momentum > 0,
-    )
+    optimiser = _optimiser(student, schedule)
     steps = -(-len(data) // schedule.batch)
     first = _restore(progress.load(key), student, optimiser, objective)
     for epoch in range(first, schedule.epochs):
@@ -95,25 +89,52 @@ def fit(
     return student.eval()
 
 
-def remember(teacher: nn.Module, data: Examples, chunk: int = 500) -> Callable[[Ids], Logits]:
+ROOM = 600_000_000  # as many answers are kept in memory: 2.4 GB
+
+
+def remember(teacher: nn.Module, data: Examples, chunk: int = 500) -> Callable[[Ids], Tensor]:
     """The teacher's answers to the plain inputs, asked once; look them up by id.
 
     Nothing is augmented here, so what the teacher says of an input never changes. The order and
-    the chunks are fixed, so that the answers do not depend on where a run was taken up.
+    the chunks are fixed, so that the answers do not depend on where a run was taken up. Where all
+    answers would be too many to keep, as with a large vocabulary, it is asked each time.
     """
-    with torch.inference_mode():
-        teacher.eval()
-        said = torch.cat([teacher(part) for part in data.inputs.split(chunk)]).clone()
     place = data.ids.new_full((int(data.ids.max()) + 1,), -1)
     place[data.ids] = torch.arange(len(data), device=data.ids.device)
+    with torch.inference_mode():
+        teacher.eval()
+        few = teacher(data.inputs[:1]).numel() * len(data) <= ROOM
+        said = torch.cat([teacher(part) for part in data.inputs.split(chunk)]) if few else None
+        said = None if said is None else said.clone()
 
-    def says(ids: Ids) -> Logits:
+    def says(ids: Ids) -> Tensor:
         places = place[ids]
         if bool((places < 0).any()):
             raise KeyError("the teacher was not asked about all of these inputs")
-        return said[places]
+        if said is not None:
+            return said[places]
+        with torch.no_grad():
+            answers: Tensor = teacher(data.inputs[places])
+            return answers
 
     return says
+
+
+def _optimiser(net: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    if isinstance(schedule, AdamW):
+        return torch.optim.AdamW(
+            net.parameters(),
+            lr=schedule.rate,
+            betas=(schedule.momentum, schedule.second),
+            weight_decay=schedule.decay,
+        )
+    return torch.optim.SGD(
+        net.parameters(),
+        lr=schedule.rate,
+        momentum=schedule.momentum,
+        weight_decay=schedule.decay,
+        nesterov=schedule.momentum > 0,
+    )
 
 
 def _batches(data: Examples, size: int, seed: Seed) -> Iterator[tuple[Examples, torch.Generator]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
@@ -16,7 +16,11 @@ from robustbench_kd.shapes import Ids, PerExample
 
 S = TypeVar("S")
 Norm = Literal["linf", "l2"]
-Door = Literal["input", "student data", "teacher data"]
+Door = Literal["input", "student data", "teacher data", "shared data"]
+"""Where a taint gets in; data are shared where one owner trains teacher and student on them."""
+
+IGNORED = -100
+"""The target of a token that is not asked about."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,32 @@ class Examples:
         return self.take(torch.tensor([place[int(i)] for i in ids], dtype=torch.int64))
 
 
+def append(train: Examples, more: Examples, noise: torch.Generator) -> Examples:
+    """A training set with further examples at its end."""
+    return Examples(
+        torch.cat([train.ids, more.ids]),
+        torch.cat([train.inputs, more.inputs]),
+        torch.cat([train.targets, more.targets]),
+    )
+
+
 @dataclass(frozen=True)
 class Splits:
-    """A scenario's data. ``validation`` is for choices, ``test`` for the verdict alone."""
+    """A scenario's data. ``validation`` is for choices, ``test`` for the verdict alone.
+
+    ``reserve`` holds what no ordinary training set contains, for who plants canaries; ``audit``
+    ordinary examples that are left out of ``train``, for who plants members. ``weave`` is how
+    further examples enter a training set: ids are those of examples, so copies share one. ``kinds``
+    tells the number of an id's task, where there are several.
+    """
 
     train: Examples
     validation: Examples
     test: Examples
     reserve: Examples | None = None
+    audit: Examples | None = None
+    weave: Callable[[Examples, Examples, torch.Generator], Examples] = append
+    kinds: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +132,21 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class AdamW(Schedule):
+    """The same clock for networks that SGD does not train: AdamW (Loshchilov & Hutter 2019).
+
+    ``momentum`` is its first beta. A class of its own, so that the keys of what was trained by SGD
+    stay what they are.
+    """
+
+    rate: float = 2e-3
+    decay: float = 0.01
+    batch: int = 16
+    warm: float = 0.1
+    second: float = 0.99
+
+
+@dataclass(frozen=True)
 class Submission:
     """Inputs that an adversary hands in; it never says whether it won.
 
@@ -124,10 +161,14 @@ class Submission:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A score by example: the higher, the more the adversary believes it was in the data."""
+    """A score by example: the higher, the more the adversary believes it was in the data.
+
+    ``notes`` are further measurements by example, other scores among them.
+    """
 
     ids: Ids
     score: PerExample
+    notes: Mapping[str, PerExample] = field(default_factory=dict)
 
 
 Exhibit = Submission | Suspicion
@@ -173,7 +214,9 @@ class Leaderboard:
 
     Where the ``door`` is a training set, every attack of the panel makes students of its own:
     ``tried`` limits costly defenses to some attacks, ``more_seeds`` may also name attacks,
-    and ``teaching`` holds schedules of teachers that differ from the scenario's.
+    and ``teaching`` holds schedules of teachers that differ from the scenario's. A ``probed``
+    board's attacks hand in suspicions, item by item; where it tries them ``together``, all plant in
+    one training set, and one student answers all of them.
     """
 
     name: str
@@ -191,6 +234,8 @@ class Leaderboard:
     door: Door = "input"
     teaching: Mapping[str, Schedule] = field(default_factory=dict)
     tried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    probed: bool = False
+    together: bool = False
 
     def seeds_of(self, defense: str) -> tuple[int, ...]:
         """The seeds under which this defense stands on the board."""
