@@ -52,9 +52,20 @@ def configure(entry: type[T], given: dict[str, str], /, **defaults: Any) -> T:
     return entry(**values)
 
 
+def later(default: Any) -> Any:
+    """A setting that an entry was given after students were trained without it.
+
+    It stays unwritten while it holds its default, so that what was trained keeps its key.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 def written(settings: Any) -> dict[str, Any]:
     """The settings of an entry as plain values, for a record."""
     values: dict[str, Any] = dataclasses.asdict(settings)
+    for field in dataclasses.fields(settings):
+        if field.metadata.get("later") and values[field.name] == field.default:
+            del values[field.name]
     return values
 
 
