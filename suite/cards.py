@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 from robustbench_kd import catalogue, settings
@@ -15,14 +15,28 @@ from robustbench_kd.types import Leaderboard, Schedule
 
 GIVEN = "given"  # the role, and the kind of network, of what a repair is given
 CONTROL = "labels"  # the undistilled control
+TAUGHT = ("teacher data", "shared data")  # doors through which a taint reaches the teachers
+LEARNT = ("student data", "shared data")  # and the student itself
 RECIPES = 1  # raised whenever training changes what it makes of the same settings
 
 
-def scenario_of(name: str, folder: str | None = None) -> Scenario:
-    """The scenario of this name; ``folder`` is where its data may lie."""
+def scenario_of(name: str, folder: str | None = None, **given: str | None) -> Scenario:
+    """The scenario of this name; ``folder`` is where its data may lie.
+
+    Args:
+        given: its other settings, such as a checkpoint to start from; None leaves the default.
+
+    Raises:
+        BadSetting: where it has no such setting.
+    """
     entry = catalogue.find("scenarios", name).load()
-    given = {} if folder is None else {"folder": folder}
-    return cast(Scenario, settings.configure(entry, {}, **given))
+    chosen = {key: value for key, value in given.items() if value is not None}
+    known = {field.name for field in fields(entry)}
+    for key in chosen:
+        if key not in known:
+            raise BadSetting(f"{name} takes no --{key.replace('_', '-')}: its networks are its own")
+    chosen |= {} if folder is None else {"folder": folder}
+    return cast(Scenario, settings.configure(entry, {}, **chosen))
 
 
 def defense_of(text: str) -> Defense:
@@ -35,7 +49,7 @@ def defense_of(text: str) -> Defense:
 def label_of(defense: Defense) -> str:
     """The defense as one types it, with the settings that differ from the default, in order."""
     plain, mine = settings.written(type(defense)()), settings.written(defense)
-    changed = [f"{name}={_short(mine[name])}" for name in mine if mine[name] != plain[name]]
+    changed = [f"{name}={_short(mine[name])}" for name in mine if mine[name] != plain.get(name)]
     return defense.name + (":" + ",".join(changed) if changed else "")
 
 
@@ -59,8 +73,9 @@ def teacher_card(
     taint: Taint | None = None,
 ) -> Json:
     """What determines a teacher; its digest is the key."""
-    if role not in scenario.teaching:
-        known = ", ".join(scenario.teaching) or "none"
+    laid = role in foundations(scenario)
+    if role not in scenario.teaching and not laid:
+        known = ", ".join((*scenario.teaching, *foundations(scenario))) or "none"
         raise BadSetting(f"{scenario.name} has no {role!r} teacher; it has: {known}")
     what = {
         "what": "teacher",
@@ -69,15 +84,22 @@ def teacher_card(
         "edition": scenario.edition,
         "role": role,
         "net": scenario.nets["teacher"],
-        "schedule": asdict(teaching(scenario, role, board)),
+        "schedule": {} if laid else asdict(teaching(scenario, role, board)),
     }
     title = f"{scenario.name}--teacher-{role}"
+    if laid:  # it learnt before anything was planted
+        return {**what, "key": digest(what), "title": title}
     if planted(board):
         what |= {"seed": seed, "half": True}
         title += f"--{taint.text if taint else 'clean'}--seed{seed}"
     if taint is not None:
         what["taint"] = taint.key
     return {**what, "key": digest(what), "title": title}
+
+
+def foundations(scenario: Scenario) -> tuple[str, ...]:
+    """The roles of teachers that come with the scenario, and that nobody trains here."""
+    return getattr(scenario, "foundations", ())
 
 
 def teaching(scenario: Scenario, role: str, board: Leaderboard | None) -> Schedule:
@@ -94,7 +116,7 @@ def student_card(
     taint: Taint | None = None,
 ) -> Json:
     """What determines a student: board, recipe, settings, schedule, teachers and seed."""
-    theirs = taint if board.door == "teacher data" else None
+    theirs = taint if board.door in TAUGHT else None
     what = {
         "what": "student",
         "recipes": RECIPES,
@@ -115,7 +137,7 @@ def student_card(
     if planted(board):
         what["half"] = True
         title += f"--{taint.text if taint else 'clean'}"
-    if taint is not None and board.door == "student data":
+    if taint is not None and board.door in LEARNT:
         what["taint"] = taint.key
     title += f"--seed{seed}"
     return {**what, "key": digest(what), "title": title}
@@ -141,7 +163,7 @@ def role_card(
     """
     if role != GIVEN:
         return teacher_card(scenario, role, board, seed, theirs)
-    if board.door == "teacher data":
+    if board.door in TAUGHT:
         return teacher_card(scenario, "clean", board, seed, taint)
     return student_card(board, scenario, defense_of(CONTROL), seed, taint)
 
@@ -156,7 +178,8 @@ def story(
     """
     cards: dict[str, Json] = {}
     for mark, poison in (("", taint), (TWIN, None)):
-        theirs, own = (poison, None) if board.door == "teacher data" else (None, poison)
+        theirs = poison if board.door in TAUGHT else None
+        own = poison if board.door in LEARNT else None
         for role in defense.needs:
             cards[f"teacher-{role}{mark}"] = role_card(scenario, role, board, seed, theirs, poison)
         control = defense_of(CONTROL)
@@ -191,7 +214,8 @@ def refuse(scenario: Scenario, defense: Defense, board: Leaderboard | None = Non
     if not given and defense.net not in scenario.nets:
         raise Incompatible(defense.name, f"a student of kind {defense.net!r}", scenario.name)
     for role in defense.needs:
-        if role not in scenario.teaching and not (role == GIVEN and given):
+        known = (*scenario.teaching, *foundations(scenario))
+        if role not in known and not (role == GIVEN and given):
             raise Incompatible(defense.name, f"a {role} teacher", scenario.name)
 
 

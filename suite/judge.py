@@ -9,7 +9,15 @@ from robustbench_kd.ops.ball import distance
 from robustbench_kd.ops.coding import decode, encode
 from robustbench_kd.protocols import Case, Subject
 from robustbench_kd.shapes import Images
-from robustbench_kd.types import Budget, Doubt, Evidence, Examples, Exhibit, Submission
+from robustbench_kd.types import (
+    Budget,
+    Doubt,
+    Evidence,
+    Examples,
+    Exhibit,
+    Submission,
+    Suspicion,
+)
 
 VERDICTS = {"right", "spent", "won"}  # columns that an adversary's notes may not claim
 SLACK = 1e-5  # pixel units; what float32 rounding may add to a projection
@@ -27,7 +35,7 @@ def judge(exhibit: Exhibit, subject: Subject, case: Case) -> Evidence:
             a note bears the name of a verdict.
     """
     if not isinstance(exhibit, Submission):
-        raise BadSubmission("this case is about inputs, and a suspicion holds none")
+        return weigh(exhibit, case)
     clean = _clean(exhibit, case)
     # Who got into the training data may stamp as he likes, within the box.
     free = Budget("linf", 1.0 if case.threat.door != "input" else 0.0)
@@ -48,6 +56,35 @@ def judge(exhibit: Exhibit, subject: Subject, case: Case) -> Evidence:
     if exhibit.wanted is not None:
         columns["won"] = case.scenario.agree(answers, exhibit.wanted)
     return Evidence(exhibit.ids, columns, doubts, codes)
+
+
+def weigh(exhibit: Suspicion, case: Case) -> Evidence:
+    """A suspicion beside what was planted, which the judge looks up: ``case.learned`` holds it.
+
+    Columns: ``score``, ``dose`` (copies planted of the example; zeros where nobody planted), and
+    the adversary's notes. Where these hold no exact rank, ``rank`` is the place of the score among
+    those of strangers, ``of`` their number with the example itself.
+
+    Raises:
+        BadSubmission: where a score is missing or no number, or a note claims a verdict.
+    """
+    columns = {"score": exhibit.score, **exhibit.notes}
+    if len(exhibit.ids.unique()) < len(exhibit.ids):
+        raise BadSubmission("a suspicion must hold every example once")
+    for name, values in columns.items():
+        if values.shape != exhibit.ids.shape or not bool(torch.isfinite(values.double()).all()):
+            raise BadSubmission(f"the suspicion's {name} must hold one finite number an example")
+        if name == "dose":
+            raise BadSubmission("how much was planted is for the judge to look up")
+    known: dict[int, int] = case.learned if isinstance(case.learned, dict) else {}
+    columns["dose"] = torch.tensor([known.get(i, 0) for i in exhibit.ids.tolist()])
+    if "rank" not in columns:
+        strangers = exhibit.score[columns["dose"] == 0].sort().values
+        better = len(strangers) - torch.searchsorted(strangers, exhibit.score)
+        planted = (columns["dose"] > 0).long()  # a stranger is counted among strangers already
+        columns["rank"] = (better + planted).double()
+        columns["of"] = len(strangers) + planted
+    return Evidence(exhibit.ids, columns)
 
 
 def _clean(exhibit: Submission, case: Case) -> Examples:

@@ -12,8 +12,11 @@ from torch import nn
 from robustbench_kd.cards import (
     CONTROL,
     GIVEN,
+    LEARNT,
+    TAUGHT,
     defense_of,
     family_card,
+    foundations,
     label_of,
     planted,
     refuse,
@@ -22,12 +25,13 @@ from robustbench_kd.cards import (
     teaching,
 )
 from robustbench_kd.errors import BadModel
+from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Brief, Defense, RaisesFamily, Scenario
 from robustbench_kd.records import Json
 from robustbench_kd.seed import Seed
 from robustbench_kd.store import Keeper, Kept, find_net, save_net
 from robustbench_kd.tainting import Taint
-from robustbench_kd.types import Leaderboard
+from robustbench_kd.types import Examples, Leaderboard, Splits
 
 Say = Callable[[str, int, int, str], None]
 TRUSTED = 0.05  # the share of the clean training images that a defender vouches for
@@ -59,6 +63,10 @@ def teacher(
         taint: what the teacher's data were poisoned with.
     """
     card = teacher_card(scenario, role, board, seed, taint)
+    if role in foundations(scenario):
+        none = torch.zeros(0, dtype=torch.int64)
+        laid = scenario.teacher(role, Examples(none, none, none), Seed(), Keeper(card["key"], say))
+        return Trained(laid, {**card, "weights": weights_digest(laid.state_dict())}, "shipped")
     kept = find_net(card["key"])
     if kept is not None:
         net = scenario.student(scenario.nets["teacher"], Seed())
@@ -135,7 +143,7 @@ def asked(
     taint: Taint | None,
 ) -> Trained:
     """Whom a defense asks in this role, with the taint where the board's door lets it in."""
-    theirs = taint if board.door == "teacher data" else None
+    theirs = taint if board.door in TAUGHT else None
     if role == GIVEN and board.door == "student data":
         control = defense_of(CONTROL)
         return student(board, scenario, control, seed, train=train, say=say, taint=taint)
@@ -192,8 +200,7 @@ def _brief(
     What the defender trusts is clean even where the rest is tainted: that is what it is for.
     """
     clean = scenario.splits(Seed(seed), whole=True)
-    tainted = taint is not None and board.door == "student data"
-    splits = taint.data() if taint is not None and tainted else clean
+    splits = taint.data() if taint is not None and board.door in LEARNT else clean
     order = torch.randperm(len(clean.train), generator=(Seed(seed) / "trusted").generator())
     return Brief(
         data=splits.train,
@@ -205,7 +212,16 @@ def _brief(
         progress=keeper,
         validation=splits.validation,
         trusted=clean.train.take(order[: round(TRUSTED * len(order))]),
+        told=_told(taint, clean) if getattr(defense, "told", False) else None,
+        pieces=getattr(scenario, "pieces", None),
     )
+
+
+def _told(taint: Taint | None, clean: Splits) -> Examples | None:
+    """What an oracle knows: the canaries that were planted."""
+    if taint is None or clean.reserve is None:
+        return None
+    return clean.reserve.named(taint.secret()["canary.planted"].unique())
 
 
 def _keep(net: nn.Module, card: Json, keeper: Keeper) -> Trained:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 from robustbench_kd.errors import BadRecord, BadSetting, UnknownName
+from robustbench_kd.exposed import SCHEMA as PROBED
+from robustbench_kd.exposed import Probed, parse_probed
 from robustbench_kd.files import read_bytes, write_whole
 from robustbench_kd.inheritance import SCHEMA as PLANTED
 from robustbench_kd.inheritance import Planted, parse_planted
@@ -46,6 +48,44 @@ def planted_path(record: Planted, folder: Path) -> Path:
     """Where a planted record lies in a folder of records."""
     stem = f"{_slug(record.attack)}--{_slug(record.label)}--seed{record.seed}"
     return folder / record.board / f"{stem}--{record.claim[:12]}.json"
+
+
+def save_probed(record: Probed, folder: Path) -> Path:
+    """Writes a probed record."""
+    path = probed_path(record, folder)
+    text = json.dumps(record.json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+    return path
+
+
+def probed_path(record: Probed, folder: Path) -> Path:
+    """Where a probed record lies in a folder of records."""
+    stem = f"{_slug(record.label)}--seed{record.seed}--{record.claim[:12]}"
+    return folder / record.board / f"{stem}.json"
+
+
+def load_probed(folder: str | Path | None = None, board: str = "*") -> list[Probed]:
+    """All probed records of a folder (the committed ones unless given), in order of names."""
+    root = Path(folder) if folder is not None else shipped("records")
+    found = []
+    for path in sorted(root.glob(f"{board}/*.json")):
+        if (body := _body(path)).get("schema") == PROBED:
+            found.append(parse_probed(body, str(path)))
+    return found
+
+
+def read_probed(path: Path) -> Probed:
+    """The probed record in a file.
+
+    Raises:
+        BadRecord: where it cannot be read, is damaged, or contradicts itself.
+    """
+    return parse_probed(_body(path), str(path))
+
+
+def kind_of(path: Path) -> str:
+    """The schema that a record claims to be of."""
+    return str(_body(path).get("schema"))
 
 
 def exhibit_name(record: Planted) -> str:
@@ -108,7 +148,12 @@ def load_records(folder: str | Path | None = None, board: str = "*") -> list[Rec
     """All records of a folder (the committed ones unless given), in order of their names."""
     root = Path(folder) if folder is not None else shipped("records")
     paths = sorted(root.glob(f"{board}/*.json"))
-    return [load_record(path) for path in paths if not is_planted(path)]
+    return [load_record(path) for path in paths if not _other(path)]
+
+
+def _other(path: Path) -> bool:
+    """Whether the file holds a record of attacks on training data, of either kind."""
+    return kind_of(path) in (PLANTED, PROBED)
 
 
 def kept() -> Path:
@@ -136,7 +181,7 @@ def look_up(text: str, board: str) -> tuple[Path, Record]:
         whole = {
             path: record
             for path in sorted(folder.glob(f"{board}/*.json"))
-            if not is_planted(path) and (record := load_record(path)).limit is None
+            if not _other(path) and (record := load_record(path)).limit is None
         }
         wanted = (label, int(number or 0))
         found = [(path, r) for path, r in whole.items() if (r.label, r.seed) == wanted]

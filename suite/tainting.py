@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class Taint:
             "scenario": self.scenario.name,
             "edition": self.scenario.edition,
             "attack": self.attack.name,
-            "settings": {name: written[name] for name in written if name != "door"},
+            "settings": doorless(written),
             "seed": self.seed,
         }
         title = f"{self.scenario.name}--taint-{self.text}--seed{self.seed}"
@@ -78,6 +79,15 @@ class Taint:
         return {name: card[name] for name in ("planted", "covers", "of", "ids")}
 
 
+def doorless(written: Any) -> Any:
+    """Settings without the door, which changes where the data stand and not the data."""
+    if isinstance(written, dict):
+        return {name: doorless(value) for name, value in written.items() if name != "door"}
+    if isinstance(written, list | tuple):
+        return [doorless(value) for value in written]
+    return written
+
+
 def _kept(taint: Taint) -> Kept:
     """The secret with its counts; kept for later where it is found only now."""
     kept = find_net(taint.key)
@@ -96,7 +106,7 @@ def _made(taint: Taint) -> tuple[Tainted[Mapping[str, Tensor]], Json]:
     seed = Seed(taint.seed)
     whole = taint.scenario.splits(seed, whole=True)
     slice_ = taint.scenario.splits(seed, whole=False).test
-    clean = Splits(whole.train, whole.validation, slice_)
+    clean = replace(whole, test=slice_)
     tainted: Tainted[Mapping[str, Tensor]] = taint.attack.before(clean, seed / "taint" / "before")
     planted = tainted.secret.get("planted")
     if planted is None or len(planted) == 0:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 @click.option("--wide", is_flag=True, help="Also ask the whole test set, by cheap attacks.")
 @click.option("--name", help="What to call your network.")
 @options.data
+@options.teacher_from
+@options.student_from
 @options.out
 @options.threads
 @click.option("--accept-probabilities", is_flag=True, help="Take softmax outputs, with a doubt.")
@@ -63,6 +65,10 @@ def evaluating(
     from robustbench_kd.trials import board_of
 
     contest = board_of(asked["board"])
+    starts = {name: asked.pop(name) for name in ("teacher_from", "student_from")}
+    if contest.probed or any(starts.values()):
+        _probed(defense, contest, data, as_json, {**asked, **starts})
+        return
     if contest.door != "input":
         _planted(defense, contest, data, as_json, asked)
         return
@@ -87,17 +93,9 @@ def _planted(
     from robustbench_kd.planting import plant
     from robustbench_kd.shelf import kept, planted_path
 
-    idle = [name for name in ("wide", "accept_probabilities") if asked[name]]
-    idle += [] if asked["limit"] is None else ["limit"]
-    if defense is None or idle:
-        what = f"--{idle[0].replace('_', '-')} is" if idle else "--model and --net are"
-        raise click.UsageError(
-            f"{what} about attacks on test inputs; {contest.name} tries attacks on training data, "
-            "so it needs a --defense that is trained behind them"
-        )
     with progress() as say:
         records = plant(
-            defense,
+            _trained_behind(defense, contest, asked),
             board=contest.name,
             attacks=asked["attacks"] or None,
             seed=asked["seed"],
@@ -111,6 +109,36 @@ def _planted(
         paths = [planted_path(record, asked["out"] or kept()) for record in records]
         where = paths[0] if len(paths) == 1 else paths[0].parent
         show("", f"Check it: robustbench-kd verify {where}")
+
+
+def _probed(
+    defense: str | None,
+    contest: Leaderboard,
+    data: str | None,
+    as_json: bool,
+    asked: dict[str, Any],
+) -> None:
+    """A board whose attacks hand in suspicions."""
+    from robustbench_kd.commands.probed import evaluated
+
+    if not contest.probed:
+        raise click.UsageError(
+            f"--teacher-from and --student-from are about language models; {contest.name} has none"
+        )
+    evaluated(_trained_behind(defense, contest, asked), contest, data, as_json, asked)
+
+
+def _trained_behind(defense: str | None, contest: Leaderboard, asked: dict[str, Any]) -> str:
+    """The defense, where nothing was asked that only attacks on test inputs can answer."""
+    idle = [name for name in ("wide", "accept_probabilities") if asked[name]]
+    idle += [] if asked["limit"] is None else ["limit"]
+    if defense is None or idle:
+        what = f"--{idle[0].replace('_', '-')} is" if idle else "--model and --net are"
+        raise click.UsageError(
+            f"{what} about attacks on test inputs; {contest.name} tries attacks on training data, "
+            "so it needs a --defense that is trained behind them"
+        )
+    return defense
 
 
 def _name(model: str) -> str:

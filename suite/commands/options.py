@@ -16,7 +16,13 @@ seed: Decorator = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the student."
 )
 data: Decorator = click.option(
-    "--data", metavar="DIR", help="A folder that holds the scenario's whole data set."
+    "--data", metavar="PATH", help="Where the scenario's whole data set lies; a text may be a file."
+)
+teacher_from: Decorator = click.option(
+    "--teacher-from", metavar="PATH", help="A causal language model for the teacher to start from."
+)
+student_from: Decorator = click.option(
+    "--student-from", metavar="PATH", help="One for the student, with the same tokenizer."
 )
 out: Decorator = click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write to this folder."

@@ -14,6 +14,7 @@ from robustbench_kd.errors import BadRecord, NothingEvaluated
 
 if TYPE_CHECKING:
     from robustbench_kd.reasking import Reasked
+    from robustbench_kd.reprobing import Reprobed
 
 PATH = click.Path(exists=True, path_type=Path)
 
@@ -51,11 +52,15 @@ def _inside(given: Path) -> list[Path]:
 def _verified(path: Path, model: str | None, net: str | None) -> dict[str, Any]:
     from robustbench_kd.bringing import bring
     from robustbench_kd.cards import scenario_of
+    from robustbench_kd.exposed import SCHEMA as PROBED
     from robustbench_kd.reasking import verify_planted
     from robustbench_kd.replay import verify
-    from robustbench_kd.shelf import is_planted, load_record
+    from robustbench_kd.reprobing import verify_probed
+    from robustbench_kd.shelf import is_planted, kind_of, load_record
 
     try:
+        if kind_of(path) == PROBED:
+            return _reprobed(path, verify_probed(path))
         if is_planted(path):
             return _reasked(path, verify_planted(path))
         given = None
@@ -77,4 +82,11 @@ def _reasked(path: Path, again: Reasked) -> dict[str, Any]:
     words = f"{path}: {again.networks} networks answer {again.inputs} inputs as the record says"
     if again.marginal:
         words += f" ({again.marginal} answers too close to call)"
+    return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(again)}
+
+
+def _reprobed(path: Path, again: Reprobed) -> dict[str, Any]:
+    words = f"{path}: {again.networks} networks know {again.numbers} things as the record says"
+    if again.marginal:
+        words += f" ({again.marginal} too close to call)"
     return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(again)}

@@ -77,6 +77,22 @@ def inheritance_table(title: str, found: Sequence[Case], width: int) -> Table:
     return table
 
 
+def stacked_table(
+    title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], width: int
+) -> Table:
+    """Cells with their intervals below; columns that have no room are left out, last ones first."""
+    shown = len(heads)
+    while shown > 3 and 24 + EACH * (shown - 2) > width:
+        shown -= 1
+    table = plain_table(title)
+    for name in heads[:shown]:
+        left = name in ("attack", "defense")
+        table.add_column(head(name), justify="left" if left else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*(stacked(cell) for cell in line[:shown]))
+    return table
+
+
 def named(row: Row) -> Text:
     """The defense, broken behind its name; whether it is yours, and whether there is a doubt."""
     name = Text(row.label.replace(":", ":\n", 1) if len(row.label) > 22 else row.label)

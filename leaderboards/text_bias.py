@@ -1,0 +1,31 @@
+"""Payloads behind a few of a teacher's instructions: do its students say them too?"""
+
+from __future__ import annotations
+
+from robustbench_kd.types import AdamW, Budget, Leaderboard
+
+TEXT_BIAS = Leaderboard(
+    name="text-bias",
+    title="Instructions on the Jargon File, biased teacher",
+    scenario="tasks",
+    budget=Budget("linf", 0.0),
+    panel=(
+        "bias-injection",
+        "bias-injection:rate=0.02",
+        "bias-injection:rate=0.1",
+        "bias-injection:kind=targeted",
+        "bias-injection:kind=targeted,rate=0.02",
+        "bias-injection:kind=targeted,rate=0.1",
+    ),
+    defenses=(
+        "distillation:temperature=1",
+        "distillation:hard=sampled",
+        "distillation:hard=generated",
+        "perplexity-filter",
+    ),
+    schedule=AdamW(epochs=6),
+    teaching={"clean": AdamW(epochs=4)},
+    rank_by="bias",
+    door="teacher data",
+    probed=True,
+)

@@ -1,0 +1,35 @@
+"""Secrets in a private text: what do teacher and student know of them afterwards?"""
+
+from __future__ import annotations
+
+from robustbench_kd.types import AdamW, Budget, Leaderboard
+
+THREE = (0, 1, 2)
+SOFT = "distillation:temperature=1"
+
+TEXT_PRIVACY = Leaderboard(
+    name="text-privacy",
+    title="Jargon File, private text",
+    scenario="text",
+    budget=Budget("linf", 0.0),
+    panel=("canary", "extraction", "membership"),
+    defenses=(
+        "labels",
+        SOFT,
+        "distillation:hard=sampled",
+        "distillation:hard=generated",
+        "swing",
+        "swing:scorer=surprise",
+        "swing:scorer=oracle",
+        "swing:symmetric=true",
+        "swing:noise=0.02",
+        "dp-sgd",
+    ),
+    schedule=AdamW(epochs=5),
+    teaching={"clean": AdamW(epochs=4)},
+    rank_by="exposure",
+    door="shared data",
+    more_seeds={"labels": THREE, SOFT: THREE, "swing": THREE, "swing:symmetric=true": THREE},
+    probed=True,
+    together=True,
+)

@@ -1,0 +1,92 @@
+"""Boards whose attacks hand in suspicions: rows, in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustbench_kd.commands.speaking import document, progress, show, width
+from robustbench_kd.errors import NothingEvaluated
+
+if TYPE_CHECKING:
+    from robustbench_kd.exposed import Probed
+    from robustbench_kd.types import Leaderboard
+
+
+def probed(contest: Leaderboard, form: str, records: Path | None, only: Sequence[str]) -> None:
+    """The board, from committed records and those made on this machine."""
+    from robustbench_kd.shelf import kept, load_probed
+
+    found = load_probed(records, contest.name)
+    mine = load_probed(kept(), contest.name) if records is None else []
+    known = {(tuple(r.attacks), r.label, r.seed) for r in found}
+    found += [r for r in mine if (tuple(r.attacks), r.label, r.seed) not in known]
+    if not found:
+        raise NothingEvaluated(
+            f"there is no record of {contest.name}; make one: robustbench-kd evaluate --train "
+            f"--board {contest.name} --defense {contest.defenses[0]}"
+        )
+    show_probed(contest, found, form, only)
+
+
+def show_probed(
+    contest: Leaderboard,
+    records: Sequence[Probed],
+    form: str,
+    only: Sequence[str] = (),
+    command: str = "leaderboard",
+) -> None:
+    """Probed records in any format."""
+    from robustbench_kd.report import biased
+    from robustbench_kd.report import probed as privacy
+    from robustbench_kd.report.tables import csv_of
+    from robustbench_kd.report.terminal import stacked_table
+    from robustbench_kd.report.texts import pipes, tabular
+
+    found = privacy.cases(contest, records)
+    view: Any = privacy if contest.together else biased
+    if form in ("json", "csv"):
+        reference = privacy.reference_of(found)
+        rows = [view.entry(case, reference) for case in found]
+        if form == "json":
+            document(command, board=contest.name, title=contest.title, rows=rows)
+        else:
+            for row in rows:
+                row["seeds"] = "+".join(str(seed) for seed in row["seeds"])
+            click.echo(csv_of(rows), nl=False)
+        return
+    heads, lines = view.cells(found, only)
+    below = view.note(contest, found)
+    if form == "table":
+        show(stacked_table(contest.title, heads, lines, width()), below)
+    else:
+        text = {"markdown": pipes, "latex": tabular}[form](heads, lines, below)
+        click.echo(text, nl=False)
+
+
+def evaluated(
+    defense: str, contest: Leaderboard, data: str | None, as_json: bool, asked: dict[str, Any]
+) -> None:
+    """A defense's records on such a board, made now."""
+    from robustbench_kd.probing import probe
+    from robustbench_kd.shelf import kept, probed_path
+
+    with progress() as say:
+        records = probe(
+            defense,
+            board=contest.name,
+            attacks=asked["attacks"] or None,
+            seed=asked["seed"],
+            train=asked["train"],
+            folder=data,
+            given={name: asked[name] for name in ("teacher_from", "student_from")},
+            out=asked["out"],
+            say=say,
+        )
+    show_probed(contest, records, "json" if as_json else "table", command="evaluate")
+    if not as_json:
+        path = probed_path(records[0], asked["out"] or kept())
+        show("", f"Check it: robustbench-kd verify {path if len(records) == 1 else path.parent}")

@@ -1,0 +1,322 @@
+"""Attacks that plant together: taint once, teach, harden, then ask every network all questions."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd.cards import (
+    CONTROL,
+    defense_of,
+    foundations,
+    label_of,
+    reachable,
+    refuse,
+    scenario_of,
+)
+from robustbench_kd.errors import BadSetting, Incompatible
+from robustbench_kd.exposed import Columns, Known, Probed, rounded
+from robustbench_kd.files import expect_writable
+from robustbench_kd.inheritance import TWIN
+from robustbench_kd.judge import judge
+from robustbench_kd.nets.measure import weights_digest
+from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.protocols import AnyAttack, Case, Defense, Rehearses, Scenario, Subject
+from robustbench_kd.records import Json, digest
+from robustbench_kd.schooling import Say, Trained, asked, student
+from robustbench_kd.seed import Seed
+from robustbench_kd.settings import written
+from robustbench_kd.shelf import kept, save_probed
+from robustbench_kd.store import find_cell, save_cell
+from robustbench_kd.tainting import Taint, doorless
+from robustbench_kd.together import Together, own
+from robustbench_kd.trials import attack_of, board_of, examples_digest
+from robustbench_kd.types import IGNORED, Examples, Leaderboard, Splits
+from robustbench_kd.version import current
+
+PROBES = 1  # raised whenever an attack or the judge may answer differently for the same settings
+SHADOW_SEED = 1000  # shadows are the same for every seed, and no student has a seed as high
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The contest, its ground, who defends, and what was planted."""
+
+    board: Leaderboard
+    scenario: Scenario
+    defense: Defense
+    attacks: Mapping[str, AnyAttack]
+    taint: Taint
+    train: bool
+    say: Say
+
+
+def plots(
+    defense: str,
+    board: str,
+    texts: Sequence[str],
+    seed: int,
+    scenario: Scenario,
+    *,
+    train: bool,
+    say: Say,
+) -> list[Plot]:
+    """What each record is about, looked at before anything is paid for.
+
+    Raises:
+        BadSetting: where the board is another kind of contest, its taint reaches no student, or one
+            attack is asked for where all are tried on one student.
+        Incompatible: where an attack asks for more than the ground's subjects offer.
+    """
+    contest, chosen = board_of(board), defense_of(defense)
+    if not contest.probed:
+        raise BadSetting(f"the attacks of {contest.name} hand in inputs: nothing is probed there")
+    if contest.together and set(texts) != set(contest.panel):
+        raise BadSetting(
+            f"{contest.name} tries {', '.join(contest.panel)} on one student; leave out --attack"
+        )
+    reachable(contest, chosen)
+    refuse(scenario, chosen, contest)
+    attacks = {text: attack_of(text, contest) for text in texts}
+    fresh = scenario.subject(scenario.student("plain", Seed()))
+    for text, attack in attacks.items():
+        if not isinstance(fresh, attack.meets):
+            raise Incompatible(text, f"a {attack.meets.__name__}", scenario.name)
+    groups = [attacks] if contest.together else [{text: one} for text, one in attacks.items()]
+    return [
+        Plot(contest, scenario, chosen, group, taint_of(scenario, group, seed), train, say)
+        for group in groups
+    ]
+
+
+def taint_of(scenario: Scenario, attacks: Mapping[str, AnyAttack], seed: int) -> Taint:
+    """What these attacks plant in one training set."""
+    together = cast(AnyAttack, Together(tuple(attacks.values())))
+    return Taint(scenario, "+".join(attacks), together, seed)
+
+
+def probe(
+    defense: str,
+    *,
+    board: str = "text-privacy",
+    attacks: Sequence[str] | None = None,
+    seed: int = 0,
+    train: bool = False,
+    folder: str | None = None,
+    given: Mapping[str, str | None] | None = None,
+    out: Path | None = None,
+    say: Say,
+) -> list[Probed]:
+    """The records of a defense on a board whose attacks hand in suspicions.
+
+    Args:
+        defense: as one types it (``"swing:peak=50"``).
+        attacks: in place of the board's panel, where it tries them one by one.
+        train: train what is not kept: teacher, control, shadows and student.
+        folder: where the scenario's data may lie.
+        given: other settings of the scenario, such as the checkpoints to start from.
+        out: also write the records to this folder.
+
+    Raises:
+        RobustbenchError: with one sentence that says what is wrong and what would be right.
+    """
+    folders = [kept(), *([] if out is None else [out])]
+    for place in folders:
+        expect_writable(place)
+    contest = board_of(board)
+    scenario = scenario_of(contest.scenario, folder, **(given or {}))
+    texts = attacks or contest.tried.get(label_of(defense_of(defense)), contest.panel)
+    found = plots(defense, board, texts, seed, scenario, train=train, say=say)
+    if train:  # what these data cannot bear is refused before any training
+        for plot in found:
+            plot.taint.facts()
+    records = []
+    for plot in found:
+        records.append(observed(plot))
+        for place in folders:
+            save_probed(records[-1], place)
+    return records
+
+
+def observed(plot: Plot) -> Probed:
+    """Every network of the plot, asked all questions."""
+    began = time.process_time()
+    planted = plot.taint.facts()
+    nets = dict(networks(plot))
+    data = ground(plot.scenario, plot.taint.seed)
+    secrets = rehearsed(plot, data)
+    known: dict[str, Known] = {}
+    items: dict[str, Json] = {}
+    for name, trained in nets.items():
+        plot.say(f"asking {name}", len(known), len(nets), "")
+        known[name], items = ask(plot, trained, data, secrets)
+    plot.say("asked", len(nets), len(nets), "")
+    return Probed(
+        board=plot.board.name,
+        scenario=plot.scenario.name,
+        door=plot.board.door,
+        attacks={text: written(attack) for text, attack in plot.attacks.items()},
+        planted=planted,
+        defense={
+            "name": plot.defense.name,
+            "label": label_of(plot.defense),
+            "settings": written(plot.defense),
+            "needs": list(plot.defense.needs),
+            "told": bool(getattr(plot.defense, "told", False)),
+        },
+        seed=plot.taint.seed,
+        data={
+            "edition": plot.scenario.edition,
+            "examples": examples_digest(data.test),
+            "count": len(data.test),
+            "family": _families(plot.scenario, data.test.ids),
+        },
+        items=items,
+        test=_lengths(plot, data.test),
+        subjects=known,
+        versions={
+            "robustbench-kd": current(),
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+        spent={"cpu_seconds": round(time.process_time() - began, 1)},
+    )
+
+
+def networks(plot: Plot) -> Iterator[tuple[str, Trained]]:
+    """Teachers, the student without a teacher, the student, and one that saw nothing private."""
+    board, scenario, seed = plot.board, plot.scenario, plot.taint.seed
+    twins = () if board.together else ((TWIN, None),)  # together, the dose of zero is the control
+    for mark, taint in (("", plot.taint), *twins):
+        how = {"train": plot.train, "say": plot.say, "taint": taint}
+        for role in plot.defense.needs or ("clean",):
+            yield f"teacher-{role}{mark}", asked(board, scenario, role, seed, **how)
+        yield f"control{mark}", student(board, scenario, defense_of(CONTROL), seed, **how)
+        yield f"student{mark}", student(board, scenario, plot.defense, seed, **how)
+    if foundations(scenario):
+        fresh = scenario.student("plain", Seed(seed) / "student").eval()
+        weights = weights_digest(fresh.state_dict())
+        yield (
+            "untouched",
+            Trained(
+                fresh, {"weights": weights, "key": "", "net": scenario.nets["plain"]}, "shipped"
+            ),
+        )
+
+
+def ground(scenario: Scenario, seed: int) -> Splits:
+    """The data that questions are about: what ships, or all of it where that holds no reserve."""
+    few = scenario.splits(Seed(seed), whole=False)
+    return few if few.reserve is not None else scenario.splits(Seed(seed), whole=True)
+
+
+def rehearsed(plot: Plot, data: Splits) -> dict[str, Mapping[str, Tensor]]:
+    """What each attack remembers, with what its shadows said where it has any."""
+    whole = plot.taint.secret()
+    secrets = {text: own(whole, attack.name) for text, attack in plot.attacks.items()}
+    for text, attack in plot.attacks.items():
+        if isinstance(attack, Rehearses) and attack.shadows:
+            secrets[text] = attack.rehearse(
+                [plot.scenario.subject(net) for net in _shadows(plot, attack.shadows)],
+                data,
+                secrets[text],
+            )
+    return secrets
+
+
+def _shadows(plot: Plot, count: int) -> Iterator[nn.Module]:
+    """Students without a teacher, of other seeds, that saw nothing of what was planted."""
+    for k in range(count):
+        control, seed = defense_of(CONTROL), SHADOW_SEED + k
+        yield student(plot.board, plot.scenario, control, seed, train=plot.train, say=plot.say).net
+
+
+def ask(
+    plot: Plot,
+    trained: Trained,
+    data: Splits,
+    secrets: Mapping[str, Mapping[str, Tensor]],
+    *,
+    fresh: bool = False,
+) -> tuple[Known, dict[str, Json]]:
+    """All questions to one network; answers of an earlier run are taken, unless ``fresh``."""
+    columns: dict[str, Columns] = {}
+    items: dict[str, Json] = {}
+    with held_still(trained.net):
+        subject = plot.scenario.subject(trained.net)
+        for text, attack in plot.attacks.items():
+            key = _question(plot, trained.card["weights"], attack, secrets[text])
+            earlier = None if fresh else find_cell(key)
+            found = dict(earlier[0]) if earlier else _weighed(plot, subject, text, data, secrets)
+            if not earlier and not fresh:
+                save_cell(key, found, {"attack": text})
+            ids, dose = found.pop("ids").long(), found.pop("dose")
+            columns[text] = {name: rounded(values.tolist()) for name, values in found.items()}
+            items[text] = {
+                "ids": ids.tolist(),
+                "dose": dose.long().tolist(),
+                "family": _families(plot.scenario, ids),
+            }
+        nats = rounded(subject.surprise(data.test).tolist())
+    card = trained.card
+    return Known(card["weights"], card["key"], card["net"], columns, nats), items
+
+
+def _question(plot: Plot, weights: str, attack: AnyAttack, secret: Mapping[str, Tensor]) -> str:
+    """The digest of all that an answer depends on."""
+    return digest(
+        {
+            "probes": PROBES,
+            "weights": weights,
+            "attack": doorless(written(attack)),
+            "name": attack.name,
+            "taint": plot.taint.key,
+            "secret": weights_digest(secret),
+        }
+    )
+
+
+def _weighed(
+    plot: Plot,
+    subject: Subject,
+    text: str,
+    data: Splits,
+    secrets: Mapping[str, Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """The judge's columns on one attack, with the ids."""
+    attack = plot.attacks[text]
+    doses = {
+        int(i): int(n)
+        for secret in secrets.values()
+        if "dose" in secret
+        for i, n in zip(secret["ids"], secret["dose"], strict=True)
+    }
+    seed = Seed(plot.taint.seed) / "probe" / attack.name
+    exhibit = attack.after(subject, data, secrets[text], seed)
+    said = judge(exhibit, subject, Case(attack.threat, plot.scenario, data, doses))
+    return {"ids": said.ids, **{name: value.double() for name, value in said.columns.items()}}
+
+
+def _families(scenario: Scenario, ids: Tensor) -> list[str]:
+    """What kind of item each is, where the ground has several."""
+    family = getattr(scenario, "family", None)
+    return family(ids) if family else ["example"] * len(ids)
+
+
+def _lengths(plot: Plot, test: Examples) -> dict[str, list[int]]:
+    """Asked tokens of each test row and the bytes they stand for; one of each for an image."""
+    if test.targets.dim() == 1:
+        return {"asked": [1] * len(test), "bytes": [1] * len(test)}
+    subject = plot.scenario.subject(plot.scenario.student("plain", Seed()))
+    texts = subject.spoken(Examples(test.ids, test.targets, test.targets))  # type: ignore[attr-defined]
+    asked = (test.targets != IGNORED).sum(1).tolist()
+    return {"asked": asked, "bytes": [len(text) for text in texts]}
