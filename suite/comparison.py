@@ -2,73 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-from robustbench_kd.errors import BadSetting, NotComparable
+from robustbench_kd.errors import NotComparable
 from robustbench_kd.ops.bits import discordant
-from robustbench_kd.ops.pairing import mcnemar_exact, tango
+from robustbench_kd.ops.pairing import Test
 from robustbench_kd.records import Record
-
-Verdict = Literal["regressed", "improved", "no difference shown"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What was lost and won under the whole panel, and whether chance explains it.
-
-    ``drop`` is (lost - won) / count with Tango's 95 % interval; ``p`` is the exact one-sided
-    p-value that as much is lost by chance (McNemar). Training anew with another seed moves a
-    network too: a regression is about these two networks, not about their methods.
-    """
-
-    lost: int
-    won: int
-    count: int
-    drop: float
-    low: float
-    high: float
-    p: float
-    verdict: Verdict
+from robustbench_kd.snapshots import Snapshot, snapshot
+from robustbench_kd.verdicts import Comparison as Comparison
+from robustbench_kd.verdicts import Rules, weigh
 
 
-def compare(old: Record, new: Record, alpha: float = 0.05) -> Comparison:
-    """Is ``new`` less robust than ``old``, by more than chance?
+def compare(
+    old: Record, new: Record, alpha: float = 0.05, margin: float = 0.02, test: Test = "midp"
+) -> Comparison:
+    """Is ``new`` less robust than ``old``, by more than chance, and by more than the margin?
+
+    Training anew with another seed moves a network too: a verdict is about these two networks, not
+    about their methods.
 
     Raises:
         NotComparable: where the two were asked different questions.
-        BadSetting: for an alpha outside of (0, 1).
+        BadSetting: for an impossible alpha, margin or test.
     """
-    if not 0 < alpha < 1:
-        raise BadSetting(f"alpha must lie between 0 and 1, not {alpha:g}")
-    expect_comparable(old, new)
-    lost, won = discordant(old.flags, new.flags)
-    count = len(old.flags)
-    low, high = tango(lost, won, count)
-    p = mcnemar_exact(lost, won)
-    verdict: Verdict = "no difference shown"
-    if p <= alpha:
-        verdict = "regressed"
-    elif mcnemar_exact(won, lost) <= alpha:
-        verdict = "improved"
-    return Comparison(lost, won, count, (lost - won) / count, low, high, p, verdict)
+    rules = Rules(alpha=alpha, margin=margin, test=test)
+    before, after = snapshot(old), snapshot(new)
+    expect_comparable(before, after)
+    return weigh(*discordant(before.robust, after.robust), len(before.robust), margin, rules)
 
 
-def expect_comparable(old: Record, new: Record) -> None:
+def expect_comparable(old: Snapshot, new: Snapshot) -> None:
     """Same examples, same ball, same attacks with the same settings.
 
     Raises:
         NotComparable: naming the first thing that differs.
     """
-    pairs = {
+    shared = [name for name in old.columns if name in new.columns]
+    others = [name for name in shared if old.columns[name].asks != new.columns[name].asks]
+    pairs: dict[str, tuple[object, object]] = {
         "scenarios": (old.scenario, new.scenario),
         "boards": (old.board, new.board),
-        "numbers of examples": (old.data["count"], new.data["count"]),
-        "examples": (old.data["ids"], new.data["ids"]),
-        "images": (old.data["examples"], new.data["examples"]),
-        "threats": (_threat(old), _threat(new)),
-        "panels": (panel_of(old), panel_of(new)),
-        "settings of attacks": (_settings(old), _settings(new)),
+        "numbers of examples": (old.clean.count, new.clean.count),
+        "examples": (old.ids, new.ids),
+        "images": (old.examples, new.examples),
+        "threats": (old.threat, new.threat),
+        "panels": (tuple(old.columns), tuple(new.columns)),
+        f"settings of attacks ({', '.join(others)})": (
+            [old.columns[name].asks for name in others],
+            [new.columns[name].asks for name in others],
+        ),
     }
     for what, (one, other) in pairs.items():
         if one != other:
@@ -76,19 +56,6 @@ def expect_comparable(old: Record, new: Record) -> None:
                 f"the records of {old.label} and {new.label} cannot be compared pair by pair, "
                 f"since they differ in their {what}: {_brief(one)} and {_brief(other)}"
             )
-
-
-def panel_of(record: Record) -> tuple[str, ...]:
-    """The attacks of a record, as they were typed, in order."""
-    return tuple(cell.attack for cell in record.cells)
-
-
-def _threat(record: Record) -> str:
-    return f"{record.threat['norm']} {record.threat['eps']:g}"
-
-
-def _settings(record: Record) -> list[tuple[str, str]]:
-    return [(cell.attack, str(sorted(cell.settings.items()))) for cell in record.cells]
 
 
 def _brief(value: object) -> str:

@@ -3,56 +3,62 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import click
 
 from robustbench_kd.commands import options
+from robustbench_kd.commands.gating import judging, rules_of
+from robustbench_kd.commands.sourcing import asking, gathered
 from robustbench_kd.commands.speaking import document, json_option
-from robustbench_kd.comparison import Comparison, compare
-from robustbench_kd.records import Record
-from robustbench_kd.shelf import look_up
+from robustbench_kd.comparison import expect_comparable
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.facing import Pair
+from robustbench_kd.gating import gate
+from robustbench_kd.records import Share
+from robustbench_kd.report.gate_machines import as_json as numbers
+from robustbench_kd.report.gate_words import sight, story
+from robustbench_kd.snapshots import Snapshot
 
 
-@click.command("compare", short_help="Did robustness drop? Exit 1 on more than chance.")
+@click.command("compare", short_help="Did robustness drop? Exit 1 on more than chance and margin.")
 @click.argument("old")
 @click.argument("new")
 @options.board
-@click.option(
-    "--alpha", type=float, default=0.05, show_default=True, help="Chance of a false alarm."
-)
+@judging
 @json_option
-def comparing(old: str, new: str, board: str, alpha: float, as_json: bool) -> int:
-    """Compare two records image by image; exit 1 on a loss that is more than chance.
+def comparing(old: str, new: str, board: str, as_json: bool, **asked: Any) -> int:
+    """Compare two records image by image; exit 1 on a loss that is more than chance and margin.
 
     OLD and NEW are paths of records, or labels on the board: ard, or ard@1 for seed 1. An image is
-    robust if it survives every attack of the panel; the test is McNemar's, exact and one-sided.
+    robust if it survives every attack of the panel; the test is McNemar's, one-sided.
     """
-    before, after = look_up(old, board)[1], look_up(new, board)[1]
-    found = compare(before, after, alpha)
-    regressed = found.verdict == "regressed"
+    rules = rules_of(asked["alpha"], asked["margin"], asked["test"], asked["strict_margin"])
+    both = [gathered([text], board) for text in (old, new)]
+    for text, found in zip((old, new), both, strict=True):
+        if len(found.snapshots) != 1:
+            raise BadSetting(f"{text} holds {len(found.snapshots)} records; compare takes one")
+    before, after = (found.snapshots[0] for found in both)
+    expect_comparable(before, after)
+    paths = {**both[0].paths, **both[1].paths}
+    ask = asking(paths, asked["confirm"]) if asked["replay"] or asked["confirm"] else None
+    judged = gate([Pair(after.name, "old", before, after)], rules, ask=ask)
+    one = judged.primary[0]
     if as_json:
         sides = {"old": _side(before), "new": _side(after)}
-        document("compare", **dataclasses.asdict(found), alpha=alpha, **sides)
-        return int(regressed)
+        counts = dataclasses.asdict(one.numbers) if one.numbers else {}
+        rest = {k: v for k, v in numbers(judged).items() if k != "verdict"}
+        document("compare", **counts, alpha=rules.alpha, **sides, **rest)
+        return judged.code
     for side, record in (("old", before), ("new", after)):
-        words = f"robust {record.worst} of {record.worst.count}, clean {record.clean}"
+        robust = Share(sum(record.robust), len(record.robust))
+        words = f"robust {robust} of {robust.count}, clean {record.clean.share}"
         click.echo(f"{side}: {record.label}, seed {record.seed}: {words}")
-    click.echo(_words(found, alpha))
-    return int(regressed)
+    for finding in (one, *(other for other in judged.findings if other.role == "clean")):
+        click.echo("\n".join(story(finding)))
+    click.echo(sight(judged))
+    return judged.code
 
 
-def _side(record: Record) -> dict[str, object]:
-    return {"label": record.label, "seed": record.seed, "id": record.id}
-
-
-def _words(found: Comparison, alpha: float) -> str:
-    low, high = 100 * found.low, 100 * found.high
-    says = {
-        "regressed": f"a loss that is more than chance (at {alpha:g})",
-        "improved": f"a gain that is more than chance (at {alpha:g})",
-        "no difference shown": "chance may explain it",
-    }
-    return (
-        f"lost {found.lost}, won {found.won} of {found.count}: a drop of {100 * found.drop:.1f} "
-        f"points [{low:.1f}, {high:.1f}], p = {found.p:.2g}: {says[found.verdict]}"
-    )
+def _side(one: Snapshot) -> dict[str, object]:
+    return {"label": one.label, "seed": one.seed, "claim": one.claim}
