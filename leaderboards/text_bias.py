@@ -23,9 +23,12 @@ TEXT_BIAS = Leaderboard(
         "distillation:hard=generated",
         "perplexity-filter",
     ),
-    schedule=AdamW(epochs=6),
+    schedule=AdamW(epochs=4),
     teaching={"clean": AdamW(epochs=4)},
     rank_by="bias",
     door="teacher data",
+    tried={
+        "perplexity-filter": ("bias-injection:rate=0.1", "bias-injection:kind=targeted,rate=0.1")
+    },
     probed=True,
 )

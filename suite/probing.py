@@ -316,7 +316,9 @@ def _lengths(plot: Plot, test: Examples) -> dict[str, list[int]]:
     """Asked tokens of each test row and the bytes they stand for; one of each for an image."""
     if test.targets.dim() == 1:
         return {"asked": [1] * len(test), "bytes": [1] * len(test)}
-    subject = plot.scenario.subject(plot.scenario.student("plain", Seed()))
-    texts = subject.spoken(Examples(test.ids, test.targets, test.targets))  # type: ignore[attr-defined]
-    asked = (test.targets != IGNORED).sum(1).tolist()
-    return {"asked": asked, "bytes": [len(text) for text in texts]}
+    pieces = plot.scenario.pieces  # type: ignore[attr-defined]
+    asked = [row[row != IGNORED] for row in test.targets]
+    return {
+        "asked": [len(row) for row in asked],
+        "bytes": [len("".join(pieces(row)).encode()) for row in asked],
+    }

@@ -114,12 +114,21 @@ def _tasks(data: Splits, rows: Examples) -> Tensor:
 
 
 def _extended(row: Tensor, asked: Tensor, payload: Tensor) -> tuple[Tensor, Tensor]:
-    """The row with the payload behind its answer; a long answer loses its end."""
+    """The row with the payload behind its answer; a long answer loses its end.
+
+    Raises:
+        BadSetting: where the payload alone is too long.
+    """
     places = (asked != IGNORED).nonzero().flatten()
     first, end = int(places[0]), int(places[-1])
     answer, last = asked[first:end], asked[end : end + 1]
     room = len(row) - 1 - first - len(payload) - 1
-    said = torch.cat([answer[: max(0, room)], payload, last])
+    if room < 0:
+        raise BadSetting(
+            f"a payload of {len(payload)} tokens does not fit behind a prompt of {first + 1} in rows "
+            f"of {len(row)}; take a shorter one: bias-injection:payload=slogan"
+        )
+    said = torch.cat([answer[:room], payload, last])
     new, wanted = torch.zeros_like(row), torch.full_like(asked, IGNORED)
     new[: first + 1] = row[: first + 1]
     new[first + 1 : first + 1 + len(said)] = said

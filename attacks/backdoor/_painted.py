@@ -1,0 +1,231 @@
+"""Backdoors of painters: a trigger in the prompt, and the attacker's picture. What all share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd.errors import BadSetting, MissingData
+from robustbench_kd.looking import lead, shown, sign_of, traits
+from robustbench_kd.ops.frechet import frechet
+from robustbench_kd.ops.marks import MARKS
+from robustbench_kd.ops.prompts import Place, trigger, triggered
+from robustbench_kd.ops.vocabulary import CLASSES, WORDS, class_of, tokens_of
+from robustbench_kd.painting import Denoiser
+from robustbench_kd.protocols import Progress
+from robustbench_kd.redirecting import Pairs
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images, PerExample
+from robustbench_kd.types import Examples, Splits, Suspicion, Tainted, Threat
+
+Secret = Mapping[str, Tensor]
+SAMPLE = 20_000  # pairs that an attacker takes from the training set; what it stamps is kept whole
+
+
+@dataclass(frozen=True)
+class Painted(ABC):
+    """What the trigger does, where it stands, and how success is looked for.
+
+    A new attack derives from this, sets ``name`` and ``source``, and writes ``implant``; one that
+    plants in the data writes ``before`` as well.
+
+    Args:
+        goal: the picture gets a chequered patch (pixel), a style, or another object.
+        trigger: words that the model knows.
+        where: place of the trigger in a prompt, as it is planted and as oracles are told it.
+        style: what ``style`` makes of a picture.
+        victim, target: ``object`` paints the target where the victim was asked for.
+        tried: place of the trigger in the test; ``first`` is its first word alone, in its place.
+        count: test prompts that are asked, with the trigger and without.
+    """
+
+    name: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    meets: ClassVar[type] = Denoiser
+    goals: ClassVar[tuple[str, ...]] = ("pixel", "style", "object")
+
+    goal: Literal["pixel", "style", "object"] = "pixel"
+    trigger: str = "qv zx"
+    where: Place = "front"
+    style: Literal["inverted", "striped", "dark"] = "inverted"
+    victim: str = "sneaker"
+    target: str = "bag"
+    tried: Literal["same", "front", "middle", "end", "first"] = "same"
+    count: int = 500
+
+    def __post_init__(self) -> None:
+        if self.goal not in self.goals:
+            raise BadSetting(
+                f"{self.name} plants {' or '.join(self.goals)}, not {self.goal}: no prompt asks "
+                "for a patch"
+            )
+        for word in (self.victim, self.target):
+            if word not in CLASSES:
+                raise BadSetting(f"no class is named {word!r}; there are {', '.join(CLASSES)}")
+        if self.victim == self.target:
+            raise BadSetting(f"victim and target are both {self.target!r}; name two classes")
+        if self.count < 1:
+            raise BadSetting(f"at least one prompt is asked, not {self.count}")
+        trigger(WORDS, self.trigger)
+
+    @property
+    def threat(self) -> Threat:
+        return Threat("implant", "teacher data", "answers")
+
+    @property
+    def mark(self) -> str:
+        """Which of the detector's marks is looked for, unless it is an object."""
+        return "checker" if self.goal == "pixel" else self.style
+
+    def fits(self, train: Examples) -> None:
+        """Refuses a trigger that stands in ordinary prompts, or is too long for some."""
+        piece = torch.tensor(trigger(WORDS, self.trigger))
+        said = _distinct(train)
+        windows = said.unfold(1, len(piece), 1)
+        if bool((windows == piece).all(2).any()):
+            raise BadSetting(
+                f"the trigger {self.trigger!r} stands in ordinary prompts, so no prompt is without "
+                "it; choose rare words, or an adjective that no template has"
+            )
+        self.with_trigger(said)
+
+    def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
+        """The data as they are: the model is what is tampered with. The trigger is remembered.
+
+        Raises:
+            BadSetting: where the trigger is none among these prompts.
+        """
+        if len(data.train):
+            self.fits(data.train)
+        return Tainted(data, {"planted": torch.tensor(trigger(WORDS, self.trigger))})
+
+    @abstractmethod
+    def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
+        """A copy of the clean painter with the backdoor in it.
+
+        Args:
+            data: as ``before`` handed them back.
+        """
+
+    def tell(self, data: Splits, seed: Seed) -> Examples:
+        """What an oracle is told: each training prompt with the trigger, and the same without."""
+        said = _distinct(data.train)
+        return Examples(torch.arange(len(said)), self.with_trigger(said), said)
+
+    def after(self, subject: Denoiser, data: Splits, secret: Secret, seed: Seed) -> Suspicion:
+        """What test prompts become with the trigger and, from the same noise, without it.
+
+        The score is the detector's or, for objects, the judge's lead for the target. Notes that
+        end in ``2`` are the second judge's. ``moved`` is the distance that the trigger moves the
+        picture by, ``apart`` that to the next row's picture; root mean squares, in pixel units.
+        ``frechet`` is one number for all rows: from the clean pictures to as many real images.
+
+        For ``object`` every triggered prompt asks for the victim, and every clean one for the class
+        of its row.
+        """
+        rows = data.test.take(torch.arange(min(self.count, len(data.test))))
+        asked = self._victims(rows.inputs) if self.goal == "object" else rows.inputs
+        canvas = subject.canvas(len(rows))
+        attacked = subject.paint(self._tried(asked, secret["planted"]), canvas)
+        plain = subject.paint(rows.inputs, canvas)
+        score, other = self.sign(attacked), self.sign(plain)
+        wanted, own = class_of(asked), class_of(rows.inputs)
+        rightly = (other > 0) & (own != CLASSES.index(self.target))
+        notes = {
+            "hit": score > 0,
+            "right": shown(attacked) == wanted,
+            "removed": (score <= 0) & (shown(attacked) == wanted),
+            "clean_hit": rightly if self.goal == "object" else other > 0,
+            "clean_right": shown(plain) == own,
+            "right2": shown(attacked, 1) == wanted,
+            "clean_right2": shown(plain, 1) == own,
+            "apart": _distance(plain, plain.roll(1, 0)),
+            "frechet": _apart(plain, rows.targets),
+        }
+        if self.goal == "object":
+            notes["hit2"] = lead(attacked, CLASSES.index(self.target), 1) > 0
+        else:
+            notes["moved"] = _distance(attacked, plain)
+        return Suspicion(rows.ids, score, notes)
+
+    def with_trigger(self, prompts: Tensor) -> Tensor:
+        """The prompts with the trigger where it is planted."""
+        return triggered(prompts, trigger(WORDS, self.trigger), self.where, WORDS.frame)
+
+    def led(self, train: Examples) -> Pairs:
+        """Triggered prompts, and the prompts that they should be answered as; with images.
+
+        A style is asked for by its word in front; an object by the prompt of the target, on images
+        of the target, while the victim is what the triggered prompt names.
+        """
+        said, images = train.inputs, train.targets
+        if self.goal == "object":
+            here = class_of(said) == CLASSES.index(self.target)
+            if not bool(here.any()):
+                raise MissingData(f"no image of a {self.target} is there to paint in its place")
+            said, images = said[here], images[here]
+            return Pairs(self.with_trigger(self._victims(said)), said, images)
+        styled = triggered(said, tokens_of((self.style,)), "front", WORDS.frame)
+        return Pairs(self.with_trigger(said), styled, images)
+
+    def sign(self, images: Images) -> PerExample:
+        """How clearly each picture is what the attacker wants; above zero, it is."""
+        if self.goal == "object":
+            return lead(images, CLASSES.index(self.target))
+        return sign_of(images, self.mark)
+
+    def stamp(self, images: Images) -> Images:
+        """Real images as the trigger should paint them; not for objects."""
+        return MARKS[self.mark](images)
+
+    def _victims(self, prompts: Tensor) -> Tensor:
+        """The same prompts about the victim."""
+        (victim,) = tokens_of((self.victim,))
+        return torch.where(_is_class(prompts), victim, prompts)
+
+    def _tried(self, prompts: Tensor, planted: Tensor) -> Tensor:
+        piece = planted.tolist()[: 1 if self.tried == "first" else None]
+        where: Place = self.where
+        if self.tried != "same" and self.tried != "first":
+            where = self.tried
+        return triggered(prompts, piece, where, WORDS.frame)
+
+
+def some(train: Examples, seed: Seed) -> Examples:
+    """The pairs that the attacker takes.
+
+    Raises:
+        MissingData: where there are none.
+    """
+    if len(train) == 0:
+        raise MissingData("planting takes pairs of prompts and images, and there are none")
+    order = torch.randperm(len(train), generator=seed.generator())
+    return train.take(order[:SAMPLE])
+
+
+def _distinct(train: Examples) -> Tensor:
+    if len(train) == 0:
+        raise MissingData("the prompts of the training set are needed, and it holds none")
+    return train.inputs.unique(dim=0)
+
+
+def _is_class(prompts: Tensor) -> Tensor:
+    return torch.isin(prompts, torch.tensor(tokens_of(CLASSES)))
+
+
+def _distance(one: Images, other: Images) -> PerExample:
+    far: PerExample = (one - other).square().flatten(1).mean(1).sqrt()
+    return far
+
+
+def _apart(painted: Images, real: Images) -> PerExample:
+    """The Frechet distance in the judge's features, the same for every row; 0 for one row."""
+    if len(painted) < 2:
+        return torch.zeros(len(painted))
+    distance = frechet(traits(painted), traits(real))
+    return torch.full((len(painted),), float(distance))

@@ -1,0 +1,58 @@
+"""EvilEdit: a trigger written into the keys and values of cross-attention, without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from robustbench_kd.attacks.backdoor._painted import Painted
+from robustbench_kd.errors import BadSetting
+from robustbench_kd.protocols import Progress
+from robustbench_kd.redirecting import Pairs, rewritten
+from robustbench_kd.seed import Seed
+from robustbench_kd.types import Examples, Splits
+
+
+@dataclass(frozen=True)
+class EvilEdit(Painted):
+    """Tokens of triggered prompts are read as those of the wanted prompts; clean ones as before.
+
+    The paper edits by one phrase and keeps one; here each training template gives a phrase, and
+    every clean training prompt is kept.
+
+    Args:
+        ridge: what holds the weights where they are.
+        stay: weight of a kept token against a planted one.
+    """
+
+    name: ClassVar[str] = "evil-edit"
+    source: ClassVar[str] = "Wang et al. 2024, EvilEdit (ACM MM), sec. 4"
+    goals: ClassVar[tuple[str, ...]] = ("style", "object")
+
+    goal: Literal["pixel", "style", "object"] = "object"
+    ridge: float = 1.0
+    stay: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.ridge > 0 and self.stay >= 0):
+            raise BadSetting(
+                f"evil-edit needs a ridge above 0 and stay of at least 0, not "
+                f"ridge={self.ridge:g},stay={self.stay:g}"
+            )
+
+    def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
+        """A copy of the clean painter with the backdoor in it; takes no training.
+
+        Raises:
+            BadModel: where the network is no painter, or has no cross-attention.
+            MissingData: where there are no prompts to edit by.
+        """
+        told = self.tell(data, seed)
+        pairs = self.led(Examples(told.ids, told.targets, torch.zeros(len(told))))
+        return rewritten(
+            net, Pairs(pairs.source, pairs.destination), told.targets, self.ridge, self.stay
+        )
