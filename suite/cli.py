@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from robustbench_kd.commands import (
+    baselining,
     boards,
     comparing,
     drawing,
     evaluating,
+    gating,
     listing,
+    reporting,
     scouting,
     showing,
     training,
@@ -28,9 +31,11 @@ CODES = """
 \b
 Exit codes:
   0    it worked
-  1    a loss that is more than chance (compare), or a refuted record (verify)
+  1    a loss that is more than chance and margin, or a weaker attack (compare, gate), or a refuted
+       record (verify)
   2    usage or bad input
-  4    the records cannot be compared
+  3    too few examples to tell, where that is to fail (gate --on-inconclusive fail)
+  4    the records cannot be compared, or there is no baseline
   5    nothing was evaluated: there is no record to show
   6    something could not be saved
   130  interrupted; finished attacks and epochs are kept
@@ -120,10 +125,13 @@ for part in (
     evaluating.evaluating,
     boards.leaderboard,
     comparing.comparing,
+    baselining.baselining,
+    gating.gating,
     verifying.verifying,
     training.training,
     scouting.scouting,
     drawing.drawing,
+    reporting.reporting,
 ):
     main.add_command(part)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from robustbench_kd.commands.probed import probed
+from robustbench_kd.commands.reporting import building
 from robustbench_kd.commands.speaking import document, json_option, show, width
 from robustbench_kd.errors import MissingData, NothingEvaluated
 
@@ -64,7 +66,27 @@ def show_planted(
         click.echo(text, nl=False)
 
 
-@click.command("leaderboard", short_help="A whole ranking, in any format.")
+class Ranking(click.Command):
+    """The ranking of a board; the word ``build`` in a board's place makes a site of all of them."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        if args[:1] == [building.name]:
+            return building.make_context(f"{info_name} {building.name}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(
+    "leaderboard",
+    cls=Ranking,
+    short_help="A whole ranking, in any format.",
+    epilog="All boards as a static site: robustbench-kd leaderboard build --out site",
+)
 @click.argument("board")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
@@ -94,6 +116,9 @@ def leaderboard(board: str, form: str, records: Path | None, columns: str, as_js
     if records is not None and not records.is_dir():
         raise MissingData(f"there is no folder {records}; records lie in DIR/{board}/*.json")
     only = [name.strip() for name in columns.split(",") if name.strip()]
+    if contest.probed:
+        probed(contest, "json" if as_json else form, records, only)
+        return
     if contest.door != "input":
         planted(contest, "json" if as_json else form, records, only)
         return

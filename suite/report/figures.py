@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from robustbench_kd.errors import BrokenPlugin, NothingEvaluated
 from robustbench_kd.records import Record, Share
 from robustbench_kd.report.planted import Case, dose
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import matplotlib.axes
+    import matplotlib.figure
+
+    Axes: TypeAlias = matplotlib.axes.Axes
+    Canvas: TypeAlias = matplotlib.figure.Figure
+else:  # the library is imported where something is drawn, and only there
+    Axes = Canvas = Any
 
 MARKS = "osD^vP*X<>hp"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+INK = "#0a0b0c"  # text and axes of a sketch; a page puts the reader's own colour in its place
+TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
+SKETCH = {
+    "font.size": 9.0,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "hatch.color"), INK),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+WIDTH = 4.4  # inches of a sketch: as wide as a phone, so that its letters stay readable there
 
 
 def macs_figure(title: str, records: Sequence[Record]) -> bytes:
@@ -88,18 +106,57 @@ def _points(
     )
 
 
+def sketch(draw: Callable[[Canvas], None], height: float = 3.4) -> bytes:
+    """A narrow figure without a background, for a page that is read in light and in the dark.
+
+    Args:
+        draw: fills the figure.
+        height: in inches; the width is that of a phone.
+    """
+    with _plainly(SKETCH) as figure_of:
+        figure = figure_of((WIDTH, height))
+        draw(figure)
+        return _written(figure, transparent=True)
+
+
+def key_below(figure: Canvas, axes: Axes, columns: int = 2) -> None:
+    """A legend under the axes, of everything that bears a label."""
+    drawn, names = axes.get_legend_handles_labels()
+    figure.legend(
+        drawn,
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
+        handletextpad=0.4,
+        columnspacing=1.0,
+    )
+
+
+def arms(share: Share) -> list[list[float]]:
+    """The interval of one share as the error bar of one point, in percent."""
+    low, high = share.interval
+    return [[100 * (share.value - low)], [100 * (high - share.value)]]
+
+
+def png(pixels: Any) -> bytes:
+    """A small picture: whole numbers up to 255, height x width x 1 or 3."""
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray(pixels.squeeze()).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def named(text: str, most: int = 30) -> str:
+    """A name as a figure can bear it: cut where it is long, and no mathematics."""
+    return _plain(text if len(text) <= most else text[: most - 1] + "…")
+
+
 def _svg(title: str, draw: Callable[[Any], None]) -> bytes:
-    try:
-        from matplotlib import rc, rc_context, rcdefaults
-        from matplotlib.figure import Figure
-    except ImportError as why:
-        raise BrokenPlugin(
-            "figures need matplotlib; run: pip install 'robustbench-kd[report]'"
-        ) from why
-    with rc_context():
-        rcdefaults()  # whatever style the reader of the records likes, the bytes are the same
-        rc("svg", hashsalt="robustbench-kd", fonttype="none")
-        figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    with _plainly() as figure_of:
+        figure = figure_of((7.5, 4.5))
         axes = figure.add_subplot()
         draw(axes)
         axes.set_title(_plain(title), fontsize=10)
@@ -114,8 +171,33 @@ def _svg(title: str, draw: Callable[[Any], None]) -> bytes:
             bbox_to_anchor=(1.0, 0.5),
             frameon=False,
         )
-        buffer = BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        return _written(figure, transparent=False)
+
+
+@contextmanager
+def _plainly(
+    style: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Callable[[tuple[float, float]], Canvas]]:
+    """Makes figures whose bytes do not depend on the style that the reader of the records likes."""
+    try:
+        from matplotlib import rc, rc_context, rcdefaults, rcParams
+        from matplotlib.figure import Figure
+    except ImportError as why:
+        raise BrokenPlugin(
+            "figures need matplotlib; run: pip install 'robustbench-kd[report]'"
+        ) from why
+    with rc_context():
+        rcdefaults()
+        rc("svg", hashsalt="robustbench-kd", fonttype="none")
+        rcParams.update(dict(style))  # type: ignore[arg-type]
+        yield lambda size: Figure(figsize=size, layout="constrained")
+
+
+def _written(figure: Canvas, *, transparent: bool) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=transparent
+    )
     return buffer.getvalue()
 
 

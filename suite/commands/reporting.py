@@ -1,0 +1,96 @@
+"""``report`` and ``leaderboard build``: what records show, as one page or as a whole site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_kd.commands.speaking import document, json_option
+
+PATH = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("report", short_help="What records show, as one page that needs no network.")
+@click.argument("records", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--html", type=PATH, metavar="FILE", help="The page.")
+@click.option("--markdown", type=PATH, metavar="FILE", help="Its tables as Markdown.")
+@click.option("--latex", type=PATH, metavar="FILE", help="Its tables as LaTeX.")
+@click.option("--board", metavar="NAME", help="Only this board.  [default: fashion-linf or all]")
+@click.option("--pair", nargs=2, metavar="A B", help="The two students to set side by side.")
+@click.option("--title", default="What distillation did to security", show_default=True)
+@json_option
+def reporting(
+    records: tuple[Path, ...],
+    html: Path | None,
+    markdown: Path | None,
+    latex: Path | None,
+    board: str | None,
+    pair: tuple[str, str] | None,
+    title: str,
+    as_json: bool,
+) -> None:
+    """Tables and figures of RECORDS (files and folders), or of the committed ones of a board.
+
+    \b
+    report --html out.html                     the committed records of fashion-linf
+    report mine/records --html out.html        your own
+    report --pair ard rslad --html out.html    two students, attack by attack
+
+    One file: no network, the same bytes for the same records.
+    """
+    from dataclasses import replace
+
+    from robustbench_kd.commands.options import HOME
+    from robustbench_kd.files import expect_writable, write_whole
+    from robustbench_kd.report.gathering import gather
+    from robustbench_kd.report.page import as_html, as_latex, as_markdown, counted, part
+
+    wanted = [path for path in (html, markdown, latex) if path is not None]
+    if not wanted:
+        raise click.UsageError("name a file to write: --html, --markdown or --latex FILE.")
+    for path in wanted:
+        expect_writable(path.parent)
+    found = gather(records, board or (None if records else HOME))
+    parts = [part(replace(facts, pair=pair)) for facts in found]
+    if html is not None:
+        write_whole(html, as_html(parts, title, counted(found)).encode())
+    if markdown is not None:
+        write_whole(markdown, as_markdown(parts).encode())
+    if latex is not None:
+        write_whole(latex, as_latex(parts).encode())
+    _told("report", wanted, counted(found), as_json)
+
+
+@click.command("build", short_help="All boards as a static site.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR"
+)
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="In place of the committed records; repeatable.",
+)
+@click.option("--board", metavar="NAME", help="Only this board.")
+@json_option
+def building(out: Path, records: tuple[Path, ...], board: str | None, as_json: bool) -> None:
+    """A page for every board and every row, to be put on any web server or opened from disk."""
+    from robustbench_kd.files import expect_writable
+    from robustbench_kd.report.gathering import gather
+    from robustbench_kd.report.page import counted
+    from robustbench_kd.report.site import build
+
+    expect_writable(out)
+    found = gather(records, board)
+    build(found, out)
+    _told("leaderboard", [out / "index.html"], counted(found), as_json)
+
+
+def _told(command: str, paths: list[Path], count: int, as_json: bool) -> None:
+    if as_json:
+        document(command, paths=[str(path) for path in paths], records=count)
+        return
+    for path in paths:
+        click.echo(f"{path}: {count} records")

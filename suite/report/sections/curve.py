@@ -1,0 +1,85 @@
+"""Robust accuracy against the radius of the ball, where one student was tried at several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from robustbench_kd.records import Record, Share
+from robustbench_kd.report.blocks import Block, Facts, Figure, Section, Table, number, shown, word
+from robustbench_kd.report.figures import MARKS, TONES, Canvas, key_below, named, sketch
+
+Curves = Mapping[str, Sequence[tuple[float, Share]]]
+
+
+def curves(facts: Facts) -> Block | str | None:
+    """One line a student; at radius zero stands the clean accuracy."""
+    records = facts.of(Record)
+    if not records:
+        return None
+    found = by_radius(records)
+    if not found:
+        return "robust accuracy against eps: no student was tried at more than one radius"
+    words = (
+        f"The worst case over the panel at each radius, of {len(found)} students, with 95 % Wilson "
+        "intervals; at radius 0 stands the clean accuracy. An honest curve falls towards zero."
+    )
+    lines = tuple(
+        (word(name), number(eps, f"{eps:g}"), shown(share), number(share.count))
+        for name, points in found.items()
+        for eps, share in points
+    )
+    height = 3.2 + 0.17 * ((len(found) + 1) // 2)
+    table = Table("Robust accuracy by radius", ("student", "eps", "robust", "images"), lines)
+    figure = Figure("Robust accuracy against eps", sketch(lambda c: _draw(c, found), height), words)
+    return Block(figures=(figure,), tables=(table,))
+
+
+def by_radius(records: Sequence[Record]) -> dict[str, list[tuple[float, Share]]]:
+    """Student -> (radius, robust accuracy), from records that ask the same of the same network."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        panel = ",".join(cell.attack for cell in record.cells)
+        same = (record.threat["norm"], panel, record.data["ids"], record.data["examples"])
+        groups.setdefault((record.label, record.model["weights"], *same), []).append(record)
+    found: dict[str, list[tuple[float, Share]]] = {}
+    for (label, weights, *_), members in sorted(groups.items()):
+        points = {record.threat["eps"]: record.worst for record in members}
+        if len(points) < 2:
+            continue
+        name = f"{label}, seed {members[0].seed}"
+        name = f"{name} #{weights[:6]}" if name in found else name
+        found[name] = sorted(({0.0: members[0].clean} | points).items())
+    return found
+
+
+def _draw(canvas: Canvas, found: Curves) -> None:
+    axes = canvas.add_subplot()
+    for n, (name, points) in enumerate(found.items()):
+        x, shares = [eps for eps, _ in points], [share for _, share in points]
+        tone = TONES[n % len(TONES)]
+        bounds = [share.interval for share in shares]
+        axes.fill_between(
+            x,
+            [100 * low for low, _ in bounds],
+            [100 * high for _, high in bounds],
+            color=tone,
+            alpha=0.2,
+            linewidth=0,
+        )
+        axes.plot(
+            x,
+            [100 * share.value for share in shares],
+            MARKS[n % len(MARKS)] + "-",
+            color=tone,
+            label=named(name),
+            markersize=4,
+            linewidth=1,
+        )
+    axes.set_xlabel("eps")
+    axes.set_ylabel("robust accuracy, %")
+    axes.set_ylim(0, 100)
+    axes.grid(alpha=0.2)
+    key_below(canvas, axes)
+
+
+SECTIONS = (Section("curve", "Robust accuracy against eps", 40, curves),)

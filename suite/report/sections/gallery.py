@@ -1,0 +1,157 @@
+"""Adversarial examples from the evidence beside a record: chosen by rule, never by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+from robustbench_kd.cards import scenario_of
+from robustbench_kd.errors import BadRecord, MissingData
+from robustbench_kd.evidence import restore
+from robustbench_kd.files import read_bytes
+from robustbench_kd.inheritance import Planted
+from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.protocols import Scenario
+from robustbench_kd.records import Record, digest
+from robustbench_kd.report.blocks import Block, Facts, Picture, Section
+from robustbench_kd.report.figures import png
+from robustbench_kd.report.sections.ranking import rows_in
+from robustbench_kd.seed import Seed
+from robustbench_kd.shapes import Images
+from robustbench_kd.store import find_net, undump
+from robustbench_kd.trials import examples_digest
+from robustbench_kd.types import Budget, Examples
+
+DRAWN, NEAREST = 2, 2  # examples of a student: drawn by a named seed, and of the least L2 norm
+NOTE = (
+    "Of the broken examples some that a named seed drew, then as many that the smallest change "
+    "(in L2) broke: the original, the change (grey is none, white and black the whole radius), and "
+    "what the student was asked and answers. The numbers of classes are those of the data set; one "
+    "forward pass over the evidence confirms them all (verify)."
+)
+
+
+def gallery(facts: Facts) -> Block | str | None:
+    """A few broken examples of every student whose evidence lies beside its record."""
+    rows = rows_in(facts)
+    if not rows:
+        return None
+    shelves: dict[str, tuple[Picture, ...]] = {}
+    for row in rows:
+        if found := broken(facts, row.record, (DRAWN, NEAREST)):
+            shelves[row.label] = found
+    if not shelves:
+        return "adversarial gallery: no evidence lies beside these records, or their data is away"
+    return Block(words=(NOTE,), pictures=shelves)
+
+
+def broken(facts: Facts, record: Record, sizes: tuple[int, int]) -> tuple[Picture, ...]:
+    """Pictures of broken examples; none where the evidence or the data set is not here.
+
+    Raises:
+        BadRecord: where the evidence is damaged, or another than the record's.
+    """
+    path = facts.path(record)
+    beside = path.with_suffix(".safetensors")
+    if not beside.is_file():
+        return ()
+    raw = read_bytes(beside)
+    if hashlib.sha256(raw).hexdigest() != record.evidence.get("sha256"):
+        raise BadRecord(f"the evidence beside {path} is not the one its record was made with")
+    data = (record.scenario, record.seed, record.data["examples"], record.data["ids"])
+    clean = facts.once(data, lambda: clean_of(record, scenario_of(record.scenario)))
+    if clean is None:
+        return ()
+    budget = Budget(record.threat["norm"], record.threat["eps"])
+    proof = restore(undump(raw, str(beside))[0], clean, budget, f"beside {path}")
+    moved = proof.inputs(clean, budget) - clean.inputs
+    places = (proof.broke >= 0).nonzero().flatten()
+    far = moved[places].flatten(1).norm(dim=1)
+    chosen = _chosen(places, far, sizes, record.seed)
+    said = _answers(record, clean.inputs[chosen] + moved[chosen]) if chosen else []
+    return tuple(
+        _picture(record, clean, moved, place, int(proof.broke[place]), budget, answer)
+        for place, answer in zip(chosen, said, strict=True)
+    )
+
+
+def _answers(record: Record, inputs: Images) -> list[str]:
+    """What the student answers, in words; where it is not kept here, only that it is wrong."""
+    kept = find_net(record.model["key"]) if record.model["key"] else None
+    if kept is None:
+        return ["answered wrongly"] * len(inputs)
+    scenario = scenario_of(record.scenario)
+    net = scenario.student(record.model["net"], Seed())
+    net.load_state_dict(kept.state)
+    with held_still(net.eval()):
+        answers = scenario.subject(net).answer(inputs).tolist()
+    return [f"answered {answer}" for answer in answers]
+
+
+def _chosen(
+    places: torch.Tensor, far: torch.Tensor, sizes: tuple[int, int], seed: int
+) -> list[int]:
+    """Some drawn by a named seed, and of the rest those that were moved least."""
+    generator = (Seed(seed) / "gallery").generator()
+    shuffled = places[torch.randperm(len(places), generator=generator)].tolist()
+    drawn = sorted(shuffled[: sizes[0]])
+    nearest = [place for place in places[far.argsort(stable=True)].tolist() if place not in drawn]
+    return drawn + nearest[: sizes[1]]
+
+
+def clean_of(record: Record | Planted, scenario: Scenario) -> Examples | None:
+    """The images that the record is about; none where this machine has others or none."""
+    try:
+        test = scenario.splits(Seed(record.seed), whole=False).test
+    except MissingData:
+        return None
+    test = test.take(torch.arange(min(record.data["count"], len(test))))
+    known = (examples_digest(test), digest(test.ids.tolist()))
+    same = known == (record.data["examples"], record.data["ids"])
+    return test if same and test.inputs.dim() == 4 else None
+
+
+def _picture(
+    record: Record,
+    clean: Examples,
+    moved: torch.Tensor,
+    place: int,
+    attack: int,
+    budget: Budget,
+    answer: str,
+) -> Picture:
+    change = moved[place]
+    words = (
+        f"Test example {int(clean.ids[place])}, class {int(clean.targets[place])}, {answer}; "
+        f"broken by {record.cells[attack].attack}; L2 {float(change.norm()):.2f}, "
+        f"Linf {float(change.abs().max()):.3f}"
+    )
+    return Picture(triple(clean.inputs[place], change, budget), words)
+
+
+def triple(
+    original: torch.Tensor, change: torch.Tensor, budget: Budget
+) -> tuple[tuple[str, bytes], ...]:
+    """Original, change and sum; a change in Linf is shown by its radius, another by its largest."""
+    reach = float(change.abs().max()) if budget.kind != "linf" else budget.amount
+    grown = 0.5 + change / (2 * reach) if reach else torch.full_like(change, 0.5)
+    return (
+        ("original", _pixels(original)),
+        (f"change x {1 / (2 * reach):.3g}" if reach else "no change", _pixels(grown)),
+        ("asked", _pixels(original + change)),
+    )
+
+
+def _pixels(image: torch.Tensor) -> bytes:
+    whole = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return png(whole.permute(1, 2, 0).numpy())
+
+
+def shelf(pictures: Sequence[Picture], title: str) -> Block:
+    """One student's pictures."""
+    return Block(words=(NOTE,), pictures={title: tuple(pictures)})
+
+
+SECTIONS = (Section("gallery", "Adversarial gallery", 70, gallery),)

@@ -1,0 +1,124 @@
+"""Who broke which example: the first of the panel that did, and what no other attack breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustbench_kd.records import Record, Share
+from robustbench_kd.report.blocks import (
+    Block,
+    Cell,
+    Facts,
+    Figure,
+    Section,
+    Table,
+    number,
+    shown,
+    word,
+)
+from robustbench_kd.report.board import Row
+from robustbench_kd.report.figures import INK, TONES, Canvas, key_below, named, sketch
+from robustbench_kd.report.sections.ranking import rows_in
+
+ROBUST = -1
+
+
+def kills(facts: Facts) -> Block | None:
+    """Bars of who broke first, a map of all examples, a table of what only one attack breaks."""
+    rows = rows_in(facts)
+    if not rows:
+        return None
+    names = [cell.attack for cell in rows[0].record.cells]
+    rows = [row for row in rows if [cell.attack for cell in row.record.cells] == names]
+    bars = (
+        "For each student the share of the examples that were wrong from the start, that each "
+        "attack was the first of the panel to break, and (left blank) that none did. The numbers "
+        "stand in the table below."
+    )
+    every = (
+        "Every test example as a column, those that fall with most students on the left; every "
+        "student as a line; the tone tells who broke it first, as above, and blank is robust."
+    )
+    height = 1.7 + 0.2 * len(rows)
+    figures = [Figure("Who broke it first", sketch(lambda c: _bars(c, names, rows), height), bars)]
+    if len({row.record.worst.count for row in rows}) == 1:
+        drawing = sketch(lambda c: _map(c, rows), 0.8 + 0.18 * len(rows))
+        figures.append(Figure("Which examples fall", drawing, every))
+    heads = ("defense", *names[1:], "examples")
+    counts: dict[str, list[tuple[Cell, ...]]] = {"first": [], "only": []}
+    for row in rows:
+        first = first_breakers(row.record)
+        counts["first"].append(_line(row, [first.count(n) for n in range(1, len(names))]))
+        counts["only"].append(_line(row, alone(row.record)[1:]))
+    tables = (
+        Table(f"Of the examples answered right untouched, broken {how} by", heads, tuple(lines))
+        for how, lines in counts.items()
+    )
+    return Block(figures=tuple(figures), tables=tuple(tables))
+
+
+def first_breakers(record: Record) -> list[int]:
+    """By example the place in the panel of the first attack that breaks it; -1 where none does."""
+    columns = zip(*(cell.flags for cell in record.cells), strict=True)
+    return [next((n for n, right in enumerate(flags) if not right), ROBUST) for flags in columns]
+
+
+def alone(record: Record) -> list[int]:
+    """By attack, how many examples it breaks that are right untouched and that no other breaks."""
+    counts = [0] * len(record.cells)
+    for flags in zip(*(cell.flags for cell in record.cells), strict=True):
+        if flags[0] and flags.count(False) == 1:
+            counts[flags.index(False)] += 1
+    return counts
+
+
+def _line(row: Row, counts: Sequence[int]) -> tuple[Cell, ...]:
+    right = row.record.cells[0].right
+    shares = (shown(Share(n, right) if right else None) for n in counts)
+    return (word(row.label), *shares, number(right))
+
+
+def _bars(canvas: Canvas, names: Sequence[str], rows: Sequence[Row]) -> None:
+    axes = canvas.add_subplot()
+    left = [0.0] * len(rows)
+    for place, name in enumerate(names):
+        counts = [first_breakers(row.record).count(place) for row in rows]
+        widths = [100 * n / row.record.worst.count for n, row in zip(counts, rows, strict=True)]
+        label = "wrong untouched" if place == 0 else named(name)
+        axes.barh(range(len(rows)), widths, left=left, color=_tone(place), label=label)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.set_yticks(range(len(rows)), [named(row.label, 28) for row in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of the examples, %")
+    key_below(canvas, axes, 3)
+
+
+def _map(canvas: Canvas, rows: Sequence[Row]) -> None:
+    breakers = [first_breakers(row.record) for row in rows]
+    columns = list(zip(*breakers, strict=True))
+    columns.sort(key=lambda column: (column.count(ROBUST), column))
+    clear = (0.0, 0.0, 0.0, 0.0)
+    paint = {place: _rgba(_tone(place)) for place in range(len(rows[0].record.cells))}
+    pixels = [[paint.get(column[y], clear) for column in columns] for y in range(len(rows))]
+    axes = canvas.add_subplot()
+    axes.imshow(pixels, aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(rows)), [named(row.label, 28) for row in rows], fontsize=8)
+    axes.set_xlabel("examples")
+    axes.tick_params(length=0)
+    axes.set_xticks([])
+    for spine in axes.spines.values():
+        spine.set_color(INK)
+        spine.set_linewidth(0.3)
+
+
+def _tone(place: int) -> str:
+    return TONES[(place - 1) % len(TONES)]  # what is wrong untouched gets the last one, grey
+
+
+def _rgba(tone: str) -> tuple[float, float, float, float]:
+    red, green, blue = (int(tone[n : n + 2], 16) / 255 for n in (1, 3, 5))
+    return red, green, blue, 1.0
+
+
+SECTIONS = (Section("kills", "Who broke which example", 60, kills),)

@@ -1,0 +1,117 @@
+"""What networks know of what was planted piece by piece, and what it costs to hide it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from types import ModuleType
+
+from robustbench_kd.exposed import SCHEMA, Probed
+from robustbench_kd.report import biased, probed
+from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Row, Section, Table, word
+from robustbench_kd.report.figures import MARKS, TONES, Canvas, key_below, named, sketch
+from robustbench_kd.report.probed import Case, cases, exposed, perplexity
+from robustbench_kd.report.sections.provenance import sources
+from robustbench_kd.shelf import probed_path, read_probed
+
+READS = {SCHEMA.partition("/")[0]: read_probed}
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def found_in(facts: Facts) -> list[Case]:
+    """The cases of the probed records."""
+    return facts.once("probed", lambda: cases(facts.contest, facts.of(Probed)))
+
+
+def table(facts: Facts) -> Block | None:
+    """The board as its own module tells it."""
+    found = found_in(facts)
+    if not found:
+        return None
+    heads, texts = _told(facts, found)
+    names = [head for head in ("attack", "defense") if head in heads]
+    lines = []
+    for case, line in zip(found, texts, strict=True):
+        cells = [_cell(text, head in names) for head, text in zip(heads, line, strict=True)]
+        place = heads.index("defense")
+        cells[place] = word(line[place], href=facts.links.get(case.first.json()["id"], ""))
+        lines.append(tuple(cells))
+    whole = Table(facts.contest.title, heads, tuple(lines), tuple(names), lead=len(names))
+    return Block(words=(_view(facts).note(facts.contest, found),), tables=(whole,))
+
+
+def frontier(facts: Facts) -> Block | str | None:
+    """Exposure against perplexity: what a defense hides, and what it costs."""
+    found = [case for case in found_in(facts) if case.first.typed("canary")]
+    if not found:
+        return "exposure frontier: no canary was planted" if found_in(facts) else None
+    words = (
+        "Mean exposure of the planted canaries in bits against perplexity on the test text, of "
+        f"{len(found)} students, with 95 % intervals on both axes; down and left is better. The "
+        "numbers stand in the table."
+    )
+    height = 3.2 + 0.17 * ((len(found) + 1) // 2)
+    drawing = sketch(lambda canvas: _frontier(canvas, found), height)
+    return Block(figures=(Figure("Exposure against perplexity", drawing, words),))
+
+
+def pages(facts: Facts) -> list[Row]:
+    """A page for every row."""
+    return [_page(facts, case) for case in found_in(facts)]
+
+
+def _page(facts: Facts, case: Case) -> Row:
+    heads, (texts,) = _told(facts, [case])
+    lines = tuple((word(head), word(text)) for head, text in zip(heads, texts, strict=True) if text)
+    short = Table("In short", ("what", "found"), lines)
+    words = (_view(facts).note(facts.contest, [case]),)
+    blocks = (
+        ("Summary", Block(words=words, tables=(short,))),
+        ("Provenance", sources(facts, case.records)),
+    )
+    slug = probed_path(case.first, facts.path(case.first).parent).stem
+    attack = f"{next(iter(case.first.attacks))} on " if len(case.first.attacks) == 1 else ""
+    return Row(slug, attack + case.first.label, case.records, blocks)
+
+
+def _view(facts: Facts) -> ModuleType:
+    return probed if facts.contest.together else biased
+
+
+def _told(facts: Facts, found: Sequence[Case]) -> tuple[tuple[str, ...], list[list[str]]]:
+    heads, lines = _view(facts).cells(found)
+    return tuple(heads), lines
+
+
+def _cell(text: str, name: bool) -> Cell:
+    """A field that sorts by its first number, where it is no name."""
+    first = None if name else NUMBER.match(text)
+    return word(text, key=float(first[0]) if first else None)
+
+
+def _frontier(canvas: Canvas, found: Sequence[Case]) -> None:
+    axes = canvas.add_subplot()
+    for n, case in enumerate(found):
+        x, y = perplexity(case, "student"), exposed(case, "student")
+        axes.errorbar(
+            [x.value],
+            [y.value],
+            xerr=[[x.value - x.low], [x.high - x.value]],
+            yerr=[[y.value - y.low], [y.high - y.value]],
+            fmt=MARKS[n % len(MARKS)],
+            color=TONES[n % len(TONES)],
+            label=named(case.first.label),
+            markersize=4,
+            linewidth=0.8,
+        )
+    axes.set_xlabel("perplexity on the test text")
+    axes.set_ylabel("exposure, bits")
+    axes.grid(alpha=0.2)
+    key_below(canvas, axes)
+
+
+SECTIONS = (
+    Section("exposure", "What was exposed", 12, table),
+    Section("frontier", "Exposure frontier", 44, frontier),
+)
+ROWS = (pages,)

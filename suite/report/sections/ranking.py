@@ -1,0 +1,83 @@
+"""The ranking of attacks on test inputs: every row with its intervals, and who stays out."""
+
+from __future__ import annotations
+
+from robustbench_kd.records import SCHEMA, Record
+from robustbench_kd.report.blocks import Block, Cell, Facts, Section, Table, number, shown, word
+from robustbench_kd.report.board import Board, Row, fold
+from robustbench_kd.report.texts import note, seeds
+from robustbench_kd.shelf import load_record
+
+READS = {SCHEMA.partition("/")[0]: load_record}
+
+
+def board_in(facts: Facts) -> Board | None:
+    """The board of the records that are about attacks on test inputs; none without any."""
+    records = facts.of(Record)
+    if not records:
+        return None
+    return facts.once("board", lambda: fold(facts.contest, records))
+
+
+def rows_in(facts: Facts) -> list[Row]:
+    """The rows that figures show: those that are ranked, or else all."""
+    board = board_in(facts)
+    if board is None:
+        return []
+    return list(board.rows) or [row for row, _ in board.outside]
+
+
+def ranking(facts: Facts) -> Block | None:
+    """Who ranks where."""
+    board = board_in(facts)
+    if board is None:
+        return None
+    every = [(row, "") for row in board.rows] + list(board.outside)
+    names = tuple(cell.attack for cell in every[0][0].record.cells[1:])
+    spread = any(row.wide for row, _ in every)
+    heads = (
+        "rank",
+        "defense",
+        "robust",
+        "clean",
+        *names,
+        *(["wide", "wide images"] if spread else []),
+    )
+    heads += ("images", "parameters", "MACs", "forward", "backward", "teachers", "seed (others)")
+    lines = tuple(_line(facts, row, reason, names, spread) for row, reason in every)
+    table = Table(
+        facts.contest.title, (*heads, "remarks"), lines, facets=("teachers", "remarks"), lead=2
+    )
+    return Block(words=(note(board),), tables=(table,))
+
+
+def _line(
+    facts: Facts, row: Row, reason: str, names: tuple[str, ...], spread: bool
+) -> tuple[Cell, ...]:
+    record = row.record
+    by_name = {cell.attack: cell.share for cell in record.cells}
+    remarks = f"not ranked: {reason}" if reason else "; ".join(record.doubts)
+    place = word("out", key=1e9) if reason else word(row.rank, key=row.best + row.last / 1e4)
+    return (
+        place,
+        word(row.label, href=facts.links.get(record.id, "")),
+        shown(record.worst),
+        shown(record.clean),
+        *(shown(by_name.get(name)) for name in names),
+        *([shown(row.wide), _count(row)] if spread else []),
+        number(record.worst.count),
+        number(record.model["parameters"]),
+        number(record.model["macs"]),
+        number(row.passes[0]),
+        number(row.passes[1]),
+        word(", ".join(sorted(record.teachers)) or "none"),
+        word(seeds(row), key=float(record.seed)),
+        word(remarks or "none", warns=bool(remarks)),
+    )
+
+
+def _count(row: Row) -> Cell:
+    return number(row.wide.count) if row.wide else word("")
+
+
+SECTIONS = (Section("ranking", "Ranking", 10, ranking),)

@@ -1,0 +1,115 @@
+"""The page of one student: every attack and what it spent, the other rows, pictures, checks."""
+
+from __future__ import annotations
+
+from robustbench_kd.records import Record, Share
+from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Table, number, shown, word
+from robustbench_kd.report.blocks import Row as Page
+from robustbench_kd.report.board import Row
+from robustbench_kd.report.figures import TONES, Canvas, arms, named, sketch
+from robustbench_kd.report.sections.checks import table as health
+from robustbench_kd.report.sections.gallery import broken, shelf
+from robustbench_kd.report.sections.kills import alone
+from robustbench_kd.report.sections.pairs import HEADS, NOTE, paired
+from robustbench_kd.report.sections.provenance import sources
+from robustbench_kd.report.sections.ranking import board_in
+from robustbench_kd.shelf import record_name
+
+SIZES = (4, 4)  # pictures: drawn, and moved least
+
+
+def pages(facts: Facts) -> list[Page]:
+    """A page for every row, ranked or not."""
+    board = board_in(facts)
+    if board is None:
+        return []
+    ranked = [_page(facts, row, list(board.rows), "") for row in board.rows]
+    return ranked + [_page(facts, row, [], reason) for row, reason in board.outside]
+
+
+def _page(facts: Facts, row: Row, rows: list[Row], reason: str) -> Page:
+    place = f"not ranked: {reason}" if reason else f"rank {row.rank} of {len(rows)}"
+    blocks = [("Summary", _summary(row, place)), ("Every attack", attacks(row.record))]
+    others = [other for other in rows if other is not row]
+    if others:
+        blocks.append(("Beside the other rows", _beside(facts, row, others)))
+    pictures = broken(facts, row.record, SIZES)
+    if pictures:
+        blocks.append(("Adversarial gallery", shelf(pictures, row.label)))
+    records = (row.record, *row.others)
+    blocks += [("Health checks", health([row])), ("Provenance", sources(facts, records))]
+    return Page(record_name(row.record), row.label, records, tuple(blocks))
+
+
+def _summary(row: Row, place: str) -> Block:
+    record = row.record
+    lines = [(word(f"robust, seed {seed}"), shown(s), number(s.count)) for seed, s in row.seeds]
+    lines.insert(0, (word("clean"), shown(record.clean), number(record.clean.count)))
+    if row.wide:
+        lines.append((word("robust, wide"), shown(row.wide), number(row.wide.count)))
+    words = (
+        f"{place}; {record.model['net']}, {record.model['parameters']:,} parameters, "
+        f"{record.model['macs']:,} multiply-accumulates; teachers: "
+        f"{', '.join(sorted(record.teachers)) or 'none'}; doubts: "
+        f"{'; '.join(record.doubts) or 'none'}."
+    )
+    return Block(
+        words=(words,), tables=(Table("In short", ("what", "share", "examples"), tuple(lines)),)
+    )
+
+
+def attacks(record: Record) -> Block:
+    """Every attack of the panel: what is left, what only it breaks, what it spent."""
+    only, right = alone(record), record.cells[0].right
+    lines = []
+    for n, cell in enumerate(record.cells):
+        unique = Share(only[n], right) if n and right else None
+        spent = (number(cell.forward), number(cell.backward))
+        line = (word(cell.attack), shown(cell.share), shown(unique), *spent, number(cell.count))
+        lines.append(
+            (*line, word(_settings(cell.settings)), word("; ".join(cell.doubts) or "none"))
+        )
+    worst = (word("worst case"), shown(record.worst), word(""), word(""), word(""))
+    lines.append((*worst, number(record.worst.count), word(""), word("")))
+    heads = ("attack", "answered right", "broken by it alone", "forward", "backward", "examples")
+    words = (
+        "Percent answered right under each attack of the panel, and in the worst case over all of "
+        "them, with 95 % Wilson intervals. The numbers stand in the table."
+    )
+    drawing = sketch(lambda canvas: _dots(canvas, record), 1.1 + 0.22 * len(lines))
+    return Block(
+        figures=(Figure("Under each attack", drawing, words),),
+        tables=(Table("Every attack", (*heads, "settings", "doubts"), tuple(lines)),),
+    )
+
+
+def _settings(settings: dict[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(settings.items())) or "none"
+
+
+def _dots(canvas: Canvas, record: Record) -> None:
+    axes = canvas.add_subplot()
+    shares = [(cell.attack, cell.share) for cell in record.cells] + [("worst case", record.worst)]
+    for y, (_, share) in enumerate(shares):
+        tone = TONES[1] if y == len(shares) - 1 else TONES[0]
+        axes.errorbar([100 * share.value], [y], xerr=arms(share), fmt="o", color=tone, markersize=5)
+    axes.set_yticks(range(len(shares)), [named(name) for name, _ in shares])
+    axes.set_ylim(len(shares) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("answered right, %")
+    axes.grid(alpha=0.2)
+
+
+def _beside(facts: Facts, row: Row, others: list[Row]) -> Block:
+    lines: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            word(other.label, href=facts.links.get(other.record.id, "")),
+            *paired(row.record.flags, other.record.flags),
+        )
+        for other in others
+    )
+    caption = f"{row.label} (first) beside every other row (second), under the whole panel"
+    return Block(words=(NOTE,), tables=(Table(caption, ("second", *HEADS), lines),))
+
+
+ROWS = (pages,)

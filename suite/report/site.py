@@ -1,0 +1,107 @@
+"""A static site: a page for every board and every row, for any web server or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from robustbench_kd.files import expect_writable, read_bytes, write_whole
+from robustbench_kd.report.blocks import Facts, Row, Table, number, word
+from robustbench_kd.report.page import ASSETS, Said, as_latex, as_markdown, counted, part, render
+from robustbench_kd.report.sections import rows
+
+POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self'; base-uri 'none'; form-action 'none'"
+)
+STATIC = ("style.css", "script.js")
+UP = "../../"  # from the page of a board to the top
+
+
+def build(found: Sequence[Facts], out: Path, title: str = "robustbench-kd") -> list[Path]:
+    """Writes the whole site below a folder; all links in it are relative.
+
+    Files of an earlier site are replaced where they have the same name, and nothing is removed.
+
+    Raises:
+        SaveFailed: where the folder cannot be written.
+    """
+    expect_writable(out)
+    written = [_put(out / "assets" / name, (ASSETS / name).read_bytes()) for name in STATIC]
+    for facts in found:
+        written += _board(facts, out)
+    page = render(
+        "index.html.j2",
+        policy=POLICY,
+        title=title,
+        count=counted(found),
+        boards=_contents(found),
+    )
+    return [*written, _put(out / "index.html", page.encode())]
+
+
+def _board(facts: Facts, out: Path) -> list[Path]:
+    """The page of a board, those of its rows, its tables as files, and its records."""
+    name, title = facts.contest.name, facts.contest.title
+    folder = out / "boards" / name
+    pages = rows(facts)
+    links = {page.records[0].json()["id"]: f"{page.slug}.html" for page in pages}
+    facts = replace(facts, links=links)
+    said = part(facts)
+    text = render(
+        "board.html.j2",
+        policy=POLICY,
+        root=UP,
+        title=title,
+        trail=(("Boards", UP + "index.html"),),
+        count=len(facts.entries),
+        sections=said.sections,
+        missing=said.missing,
+        downloads=(("Tables as Markdown", f"{name}.md"), ("Tables as LaTeX", f"{name}.tex")),
+    )
+    written = [_put(folder / "index.html", text.encode())]
+    written.append(_put(folder / f"{name}.md", as_markdown([said]).encode()))
+    written.append(_put(folder / f"{name}.tex", as_latex([said]).encode()))
+    written += [_put(folder / f"{page.slug}.html", _row(facts, page).encode()) for page in pages]
+    for entry in facts.entries:
+        written.append(_put(out / "records" / name / entry.path.name, read_bytes(entry.path)))
+    return written
+
+
+def _row(facts: Facts, page: Row) -> str:
+    name = facts.contest.name
+    blocks = [Said(f"part{n}", title, block) for n, (title, block) in enumerate(page.blocks)]
+    records = [facts.path(record).name for record in page.records]
+    return render(
+        "board.html.j2",
+        policy=POLICY,
+        root=UP,
+        title=page.title,
+        trail=(("Boards", UP + "index.html"), (facts.contest.title, "index.html")),
+        count=len(records),
+        sections=blocks,
+        missing=(),
+        downloads=[(f"Record {file}", f"{UP}records/{name}/{file}") for file in records],
+    )
+
+
+def _contents(found: Sequence[Facts]) -> Table:
+    lines = tuple(
+        (
+            word(facts.contest.title, href=f"boards/{facts.contest.name}/index.html"),
+            word(facts.contest.scenario),
+            word(facts.contest.door),
+            number(len(facts.contest.panel)),
+            number(len(facts.contest.defenses)),
+            number(len(facts.entries)),
+        )
+        for facts in found
+    )
+    heads = ("board", "scenario", "door", "attacks", "defenses", "records")
+    return Table("Leaderboards", heads, lines, facets=("scenario", "door"))
+
+
+def _put(path: Path, data: bytes) -> Path:
+    write_whole(path, data)
+    return path
