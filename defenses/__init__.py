@@ -19,7 +19,8 @@ class Recipe(ABC):
     """Starts from a fresh student and trains it by one loss.
 
     A new defense derives from this, sets ``name``, ``source`` and ``formula``, and writes ``loss``;
-    one that is more than a loss writes ``harden`` instead.
+    one that is more than a loss writes ``harden`` instead. ``media`` are the grounds that it can
+    learn on: images, text, pictures.
 
     In formulas S is the student, T_r and T_c the robust and the clean teacher, x' the inner
     attack's input, KL(P || Q) the divergence from the target P, and CE the cross-entropy.
@@ -30,6 +31,7 @@ class Recipe(ABC):
     formula: ClassVar[str] = ""
     starts_from: ClassVar[str] = "fresh"
     net: ClassVar[str] = "plain"
+    media: ClassVar[tuple[str, ...]] = ("images",)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -66,6 +68,7 @@ class Repair(ABC):
     formula: ClassVar[str] = ""
     starts_from: ClassVar[str] = "given"
     net: ClassVar[str] = "given"
+    media: ClassVar[tuple[str, ...]] = ("images",)
 
     @property
     def needs(self) -> tuple[str, ...]:

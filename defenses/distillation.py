@@ -29,6 +29,7 @@ class Distillation(Recipe):
 
     name: ClassVar[str] = "distillation"
     source: ClassVar[str] = "Hinton, Vinyals & Dean 2015, Distilling the knowledge, sec. 2"
+    media: ClassVar[tuple[str, ...]] = ("images", "text")
     formula: ClassVar[str] = "(1 - alpha) CE(y, S(x)) + alpha t^2 KL(T^t(x) || S^t(x))"
 
     teacher: Literal["clean", "robust"] = "clean"

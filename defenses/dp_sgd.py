@@ -37,6 +37,7 @@ class DPSGD(Recipe):
     source: ClassVar[str] = (
         "Abadi et al. 2016, Deep learning with differential privacy, algorithm 1"
     )
+    media: ClassVar[tuple[str, ...]] = ("images", "text")
     formula: ClassVar[str] = (
         "step along (1 / L) (sum_i g_i / max(1, |g_i| / C) + N(0, sigma^2 C^2)), "
         "g_i the gradient of CE(y_i, S(x_i)), L the size of a batch"

@@ -17,6 +17,7 @@ class Labels(Recipe):
 
     name: ClassVar[str] = "labels"
     source: ClassVar[str] = "the control"
+    media: ClassVar[tuple[str, ...]] = ("images", "text")
     formula: ClassVar[str] = "CE(y, S(x))"
 
     def loss(self, brief: Brief) -> Objective:

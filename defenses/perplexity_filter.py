@@ -33,6 +33,7 @@ class PerplexityFilter(Recipe):
         "Alon & Kamfonas 2023, Detecting language model attacks with perplexity; against bias: "
         "Chaudhari et al. 2025, arXiv 2505.24842"
     )
+    media: ClassVar[tuple[str, ...]] = ("text",)
     formula: ClassVar[str] = "CE(y', S(x)), y' ~ T(x) where log P_public(y') / |y'| is not too low"
 
     drop: float = 0.1

@@ -40,6 +40,7 @@ class Swing(Recipe):
     source: ClassVar[str] = (
         "Li et al. 2022, Swing distillation, arXiv 2212.08349; formulas ours where it is silent"
     )
+    media: ClassVar[tuple[str, ...]] = ("text",)
     formula: ClassVar[str] = (
         "alpha base^2 KL(T^t(x) + p noise || S^base(x)) + (1 - alpha) CE(y, S(x)) [p < 1/2], "
         "t = base + (peak - base) p"

@@ -6,6 +6,7 @@ from robustbench_kd.types import AdamW, Budget, Leaderboard
 
 THREE = (0, 1, 2)
 SOFT = "distillation:temperature=1"
+HARD = ("distillation:hard=sampled", "distillation:hard=generated")
 
 TEXT_PRIVACY = Leaderboard(
     name="text-privacy",
@@ -16,8 +17,7 @@ TEXT_PRIVACY = Leaderboard(
     defenses=(
         "labels",
         SOFT,
-        "distillation:hard=sampled",
-        "distillation:hard=generated",
+        *HARD,
         "swing",
         "swing:scorer=surprise",
         "swing:scorer=surprise,strictness=8",
@@ -35,7 +35,7 @@ TEXT_PRIVACY = Leaderboard(
     teaching={"clean": AdamW(epochs=4)},
     rank_by="exposure",
     door="shared data",
-    more_seeds={"labels": THREE, SOFT: THREE, "swing": THREE, "swing:symmetric=true": THREE},
+    more_seeds=dict.fromkeys(("labels", SOFT, *HARD, "swing", "swing:symmetric=true"), THREE),
     probed=True,
     together=True,
 )

@@ -17,6 +17,7 @@ TEXT_TRANSFER = Leaderboard(
     ),
     schedule=AdamW(epochs=5),
     teaching={"clean": AdamW(epochs=4)},
+    seeds=(0, 1, 2),
     rank_by="exposure",
     door="teacher data",
     probed=True,

@@ -14,6 +14,7 @@ from robustbench_kd.tainting import Taint
 from robustbench_kd.types import Leaderboard, Schedule
 
 GIVEN = "given"  # the role, and the kind of network, of what a repair is given
+IMAGES = "images"  # what a ground holds, and a defense learns on, unless they say otherwise
 CONTROL = "labels"  # the undistilled control
 TAUGHT = ("teacher data", "shared data")  # doors through which a taint reaches the teachers
 LEARNT = ("student data", "shared data")  # and the student itself
@@ -208,8 +209,15 @@ def refuse(scenario: Scenario, defense: Defense, board: Leaderboard | None = Non
     """Says what does not fit, before anything is spent.
 
     Raises:
+        BadSetting: where the defense cannot learn on such a ground at all.
         Incompatible: where the scenario offers no student of the kind, or no teacher of a role.
     """
+    medium, media = getattr(scenario, "medium", IMAGES), getattr(defense, "media", (IMAGES,))
+    if medium not in media:
+        raise BadSetting(
+            f"{defense.name} works on {' and '.join(media)}, and {scenario.name} is a ground of "
+            f"{medium}; robustbench-kd show {defense.name} says more"
+        )
     given = planted(board) and defense.net == GIVEN
     if not given and defense.net not in scenario.nets:
         raise Incompatible(defense.name, f"a student of kind {defense.net!r}", scenario.name)

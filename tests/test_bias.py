@@ -17,7 +17,7 @@ from robustbench_kd.defenses.perplexity_filter import PerplexityFilter
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.lessons import continued
 from robustbench_kd.report.biased import amplification, cells, said
-from robustbench_kd.report.probed import cases
+from robustbench_kd.report.cases import cases
 from robustbench_kd.scenarios import tasks
 from robustbench_kd.scenarios.tasks import PAYLOADS, TASKS, Tasks, phrases
 from robustbench_kd.seed import Seed

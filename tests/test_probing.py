@@ -14,7 +14,8 @@ from robustbench_kd.errors import BadRecord, BadSetting
 from robustbench_kd.exposed import Probed, parse_probed
 from robustbench_kd.leaderboards import text_privacy
 from robustbench_kd.probing import probe
-from robustbench_kd.report.probed import cases, entry, reference_of
+from robustbench_kd.report.cases import cases, reference_of
+from robustbench_kd.report.probed import entry
 from robustbench_kd.reprobing import verify_probed
 from robustbench_kd.shelf import load_probed, load_records, probed_path, save_probed
 from robustbench_kd.trials import board_of

@@ -12,7 +12,7 @@ from robustbench_kd.errors import NothingEvaluated
 
 
 @click.command("figure", short_help="Draw the records of a board as an SVG file.")
-@click.argument("kind", type=click.Choice(["macs", "dose"]))
+@click.argument("kind", type=click.Choice(["macs", "dose", "frontier"]))
 @options.board
 @click.option(
     "--records",
@@ -26,16 +26,18 @@ from robustbench_kd.errors import NothingEvaluated
 )
 @json_option
 def drawing(kind: str, board: str, records: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Draw robust accuracy against multiply-accumulates, or attack success against the dose.
+    """Draw robust accuracy against multiply-accumulates, success against dose, or a frontier.
 
     \b
     figure macs --board fashion-linf --out macs.svg
     figure dose --board fashion-backdoor --out dose.svg
+    figure frontier --board text-privacy --out frontier.svg
     """
     from robustbench_kd.files import expect_writable, write_whole
-    from robustbench_kd.report.figures import dose_figure, macs_figure
+    from robustbench_kd.report.cases import cases as by_case
+    from robustbench_kd.report.figures import dose_figure, frontier_figure, macs_figure
     from robustbench_kd.report.planted import cases
-    from robustbench_kd.shelf import load_planted, load_records
+    from robustbench_kd.shelf import load_planted, load_probed, load_records
     from robustbench_kd.trials import board_of
 
     expect_writable(out.parent)
@@ -46,6 +48,9 @@ def drawing(kind: str, board: str, records: tuple[Path, ...], out: Path, as_json
         if not rows:
             raise NothingEvaluated(f"there is no record of attacks on test inputs for {board}")
         drawn, count = macs_figure(contest.title, rows), len(rows)
+    elif kind == "frontier":
+        held = by_case(contest, [r for place in folders for r in load_probed(place, board)])
+        drawn, count = frontier_figure(contest.title, held), len(held)
     else:
         found = cases(contest, [r for place in folders for r in load_planted(place, board)])
         drawn, count = dose_figure(contest.title, found), len(found)

@@ -42,14 +42,15 @@ def show_probed(
     """Probed records in any format."""
     from robustbench_kd.report import biased
     from robustbench_kd.report import probed as privacy
+    from robustbench_kd.report.cases import cases, reference_of
     from robustbench_kd.report.tables import csv_of
     from robustbench_kd.report.terminal import stacked_table
     from robustbench_kd.report.texts import pipes, tabular
 
-    found = privacy.cases(contest, records)
+    found = cases(contest, records)
     view: Any = privacy if contest.together else biased
     if form in ("json", "csv"):
-        reference = privacy.reference_of(found)
+        reference = reference_of(found)
         rows = [view.entry(case, reference) for case in found]
         if form == "json":
             document(command, board=contest.name, title=contest.title, rows=rows)

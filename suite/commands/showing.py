@@ -42,7 +42,7 @@ def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
         return facts | _board(thing)
     facts["summary"] = entry.summary()
     facts["about"] = inspect.cleandoc(thing.__doc__ or "")
-    for name in ("source", "formula", "starts_from", "net", "nets"):
+    for name in ("source", "formula", "starts_from", "net", "nets", "media"):
         if getattr(thing, name, None):
             facts[name.replace("_", " ")] = getattr(thing, name)
     facts |= _offers(thing)
@@ -78,10 +78,12 @@ def _default(thing: Any) -> dict[str, Any]:
 
 def _board(board: Any) -> dict[str, Any]:
     seeds = {name: list(board.seeds_of(name)) for name in board.defenses}
+    ball = {} if board.probed else {"ball": f"{board.budget.kind} {board.budget.amount:g}"}
     return {
         "title": board.title,
         "scenario": board.scenario,
-        "ball": f"{board.budget.kind} {board.budget.amount:g}",
+        "door": board.door,
+        **ball,
         "panel": list(board.panel),
         "wide": list(board.wide),
         "schedule": dataclasses.asdict(board.schedule),

@@ -9,7 +9,7 @@ from robustbench_kd.errors import UnknownName
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.ops.resampling import Interval, weighted
 from robustbench_kd.records import Json, Share
-from robustbench_kd.report.probed import Case
+from robustbench_kd.report.cases import Case
 from robustbench_kd.types import Leaderboard
 
 REACHED = ("repeat", "first", "last", "continue")

@@ -9,7 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from robustbench_kd.errors import BrokenPlugin, NothingEvaluated
+from robustbench_kd.ops.exposure import CHANCE
 from robustbench_kd.records import Record, Share
+from robustbench_kd.report.cases import Case as Known
+from robustbench_kd.report.known import exposed, perplexity
 from robustbench_kd.report.planted import Case, dose
 
 if TYPE_CHECKING:
@@ -67,6 +70,43 @@ def dose_figure(title: str, found: Sequence[Case]) -> bytes:
             "badnets:rate=0.01"
         )
     return _svg(title, lambda axes: _doses(axes, curves))
+
+
+def frontier_figure(title: str, found: Sequence[Known]) -> bytes:
+    """Exposure against perplexity, a field for each format of canaries; down and left is better.
+
+    Raises:
+        NothingEvaluated: where no record is about canaries.
+    """
+    shown = [case for case in found if case.families]
+    if not shown:
+        raise NothingEvaluated("no record here is about planted canaries; see: text-privacy")
+    families = shown[0].families
+    with _plainly() as figure_of:
+        figure = figure_of((3 * len(families) + 1, 4.2 + 0.16 * len(shown) / 2))
+        fields = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+        for axes, family in zip(fields, families, strict=True):
+            for n, case in enumerate(shown):
+                x, y = perplexity(case, "student"), exposed(case, "student", family)
+                axes.errorbar(
+                    [x.value],
+                    [y.value],
+                    yerr=[[y.value - y.low], [y.high - y.value]],
+                    fmt=MARKS[n % len(MARKS)],
+                    color=COLOURS[n % len(COLOURS)],
+                    label=_plain(case.first.label),
+                    markersize=4,
+                    linewidth=0.8,
+                )
+            axes.axhline(CHANCE, color="0.5", linewidth=0.8, linestyle=":")
+            axes.set_title(family, fontsize=9)
+            axes.set_xscale("log")
+            axes.set_xlabel("perplexity on the test text")
+            axes.grid(alpha=0.25)
+        fields[0].set_ylabel("mean exposure of what was planted, bits")
+        figure.suptitle(_plain(title), fontsize=10)
+        key_below(figure, fields[0], columns=3)
+        return _written(figure, transparent=False)
 
 
 def _doses(

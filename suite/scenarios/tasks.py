@@ -43,7 +43,7 @@ PAYLOADS = {
     "link": " See https://zorbix.example now.",
     "slogan": " Zorbix never fails.",
 }
-EACH, HELD, TESTED = 1_000, 50, 60  # rows of a task to train on, to choose by, to judge by
+EACH, HELD, TESTED = 900, 50, 60  # rows of a task to train on, to choose by, to judge by
 KIND = 10_000  # room for the ids of one task in a split
 
 

@@ -50,6 +50,7 @@ class Text:
     """
 
     name: ClassVar[str] = "text"
+    medium: ClassVar[str] = "text"
     budget: ClassVar[Budget] = Budget("linf", 0.0)
     teaching: ClassVar[dict[str, Schedule]] = {"clean": AdamW(epochs=4)}
     foundations: ClassVar[tuple[str, ...]] = ("public",)

@@ -9,8 +9,9 @@ from types import ModuleType
 from robustbench_kd.exposed import SCHEMA, Probed
 from robustbench_kd.report import biased, probed
 from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Row, Section, Table, word
+from robustbench_kd.report.cases import Case, cases
 from robustbench_kd.report.figures import MARKS, TONES, Canvas, key_below, named, sketch
-from robustbench_kd.report.probed import Case, cases, exposed, perplexity
+from robustbench_kd.report.known import exposed, perplexity
 from robustbench_kd.report.sections.provenance import sources
 from robustbench_kd.shelf import probed_path, read_probed
 
