@@ -93,7 +93,13 @@ def checkpoint(
     torch.manual_seed(5)
     if kind == "gpt2":
         config: Any = transformers.GPT2Config(
-            vocab_size=len(spoken), n_positions=positions, n_embd=16, n_layer=1, n_head=2
+            vocab_size=len(spoken),
+            n_positions=positions,
+            n_embd=16,
+            n_layer=1,
+            n_head=2,
+            bos_token_id=0,
+            eos_token_id=0,
         )
         model: Any = transformers.GPT2LMHeadModel(config)
     else:
@@ -104,8 +110,11 @@ def checkpoint(
             num_attention_heads=2,
             intermediate_size=32,
             max_position_embeddings=positions,
+            bos_token_id=0,
+            eos_token_id=0,
         )
         model = transformers.GPTNeoXForCausalLM(config)
+    transformers.logging.disable_progress_bar()
     model.save_pretrained(folder)
     spoken.save_pretrained(folder)
     return str(folder)

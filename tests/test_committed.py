@@ -9,26 +9,32 @@ import pytest
 
 from robustbench_kd import catalogue
 from robustbench_kd.cards import defense_of, label_of, scenario_of, teacher_card
+from robustbench_kd.exposed import SCHEMA
 from robustbench_kd.places import shipped
 from robustbench_kd.reasking import verify_planted
 from robustbench_kd.replay import verify
 from robustbench_kd.report.board import fold
 from robustbench_kd.report.texts import as_markdown
+from robustbench_kd.reprobing import verify_probed
 from robustbench_kd.shelf import (
     exhibit_name,
     is_planted,
+    kind_of,
     load_planted,
+    load_probed,
     load_record,
     load_records,
     read_planted,
+    read_probed,
 )
 from robustbench_kd.store import find_net
 from robustbench_kd.trials import board_of
 
 BOARDS = sorted(catalogue.entries("leaderboards"))
 EVERY = sorted(shipped("records").glob("*/*.json"))
-PATHS = [path for path in EVERY if not is_planted(path)]
+PROBED = [path for path in EVERY if kind_of(path) == SCHEMA]
 PLANTED = [path for path in EVERY if is_planted(path)]
+PATHS = [path for path in EVERY if path not in {*PROBED, *PLANTED}]
 EVASION = [name for name in BOARDS if board_of(name).door == "input"]
 # What is tried on digits-backdoor is trained in seconds, so nothing of it ships.
 BEHIND_DOORS = sorted({read_planted(path).board for path in PLANTED})
@@ -50,6 +56,42 @@ def test_every_network_of_a_planted_record_answers_as_it_says(path: Path) -> Non
     record, again = read_planted(path), verify_planted(path)
     assert again.networks == len(record.subjects)
     assert again.inputs == record.data["count"] + record.wins
+
+
+@pytest.mark.parametrize("path", PROBED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_networks_of_a_probed_record_ship(path: Path) -> None:
+    """Asking all of them again takes a minute a record: ``robustbench-kd verify`` does it."""
+    for name, known in read_probed(path).subjects.items():
+        kept = find_net(known.key) if known.key else None
+        if name != "untouched" and kept is not None:
+            assert kept.shipped
+            assert kept.card["weights"] == known.weights
+        else:  # it is a foundation, which ships with the ground
+            assert name in ("untouched", "teacher-public") or name.endswith("twin)")
+
+
+@pytest.mark.parametrize("name", ["text-privacy", "text-transfer", "text-bias"])
+def test_a_probed_record_of_each_board_is_confirmed(name: str) -> None:
+    pytest.importorskip("transformers")
+    first = next(path for path in PROBED if path.parent.name == name)
+    assert verify_probed(first, canaries=6).marginal <= 3
+
+
+@pytest.mark.parametrize("name", sorted({read_probed(path).board for path in PROBED}))
+def test_every_defense_of_a_probed_board_has_its_records(name: str) -> None:
+    board = board_of(name)
+    wanted = {
+        ("+".join(texts), defense, seed)
+        for defense in board.defenses
+        for texts in (
+            [board.panel]
+            if board.together
+            else [(text,) for text in board.tried.get(defense, board.panel)]
+        )
+        for seed in board.seeds_of(defense)
+    }
+    found = [("+".join(r.attacks), r.label, r.seed) for r in load_probed(board=name)]
+    assert sorted(found) == sorted(wanted)
 
 
 @pytest.mark.parametrize("name", BEHIND_DOORS)

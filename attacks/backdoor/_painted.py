@@ -211,7 +211,8 @@ def some(train: Examples, seed: Seed) -> Examples:
 def _distinct(train: Examples) -> Tensor:
     if len(train) == 0:
         raise MissingData("the prompts of the training set are needed, and it holds none")
-    return train.inputs.unique(dim=0)
+    said: Tensor = train.inputs.unique(dim=0)
+    return said
 
 
 def _is_class(prompts: Tensor) -> Tensor:

@@ -125,8 +125,8 @@ def _extended(row: Tensor, asked: Tensor, payload: Tensor) -> tuple[Tensor, Tens
     room = len(row) - 1 - first - len(payload) - 1
     if room < 0:
         raise BadSetting(
-            f"a payload of {len(payload)} tokens does not fit behind a prompt of {first + 1} in rows "
-            f"of {len(row)}; take a shorter one: bias-injection:payload=slogan"
+            f"a payload of {len(payload)} tokens does not fit behind a prompt of {first + 1} in "
+            f"rows of {len(row)}; take a shorter one: bias-injection:payload=slogan"
         )
     said = torch.cat([answer[:room], payload, last])
     new, wanted = torch.zeros_like(row), torch.full_like(asked, IGNORED)

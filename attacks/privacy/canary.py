@@ -72,7 +72,9 @@ class Canary:
                 f"canary:each={len(pool) // len(self.levels)}"
             )
         doses = torch.zeros(len(pool), dtype=torch.int64)
-        doses[:count] = torch.tensor(self.levels).repeat(self.each)
+        # Spread over the reserve, so that every format has canaries of every dose.
+        chosen = torch.arange(count) * len(pool) // count
+        doses[chosen] = torch.tensor(self.levels).repeat(self.each)
         copies = pool.take(torch.arange(len(pool)).repeat_interleave(doses))
         train = data.weave(data.train, copies, (seed / "weave").generator())
         return Tainted(

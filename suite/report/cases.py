@@ -30,9 +30,13 @@ class Case:
 
     @property
     def families(self) -> list[str]:
-        """The formats of canaries, in the order in which they were asked about."""
+        """The formats of canaries that were planted, in the order of the questions."""
         typed = self.first.typed("canary")
-        return list(dict.fromkeys(self.first.items[typed]["family"])) if typed else []
+        if typed is None:
+            return []
+        items = self.first.items[typed]
+        pairs = zip(items["family"], items["dose"], strict=True)
+        return list(dict.fromkeys(family for family, dose in pairs if dose))
 
     def ranks(
         self, subject: str, family: str = ALL, dose: Callable[[int], bool] = bool
