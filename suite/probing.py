@@ -1,106 +1,36 @@
-"""Attacks that plant together: taint once, teach, harden, then ask every network all questions."""
+"""Attacks that hand in suspicions: taint, teach, harden, then ask every network all questions."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustbench_kd.cards import (
-    CONTROL,
-    defense_of,
-    foundations,
-    label_of,
-    reachable,
-    refuse,
-    scenario_of,
-)
-from robustbench_kd.errors import BadSetting, Incompatible
+from robustbench_kd.cards import defense_of, label_of, scenario_of
 from robustbench_kd.exposed import Columns, Known, Probed, rounded
 from robustbench_kd.files import expect_writable
-from robustbench_kd.inheritance import TWIN
 from robustbench_kd.judge import judge
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.gradient import held_still
-from robustbench_kd.protocols import AnyAttack, Case, Defense, Rehearses, Scenario, Subject
+from robustbench_kd.plots import Plot, networks, plots, rehearsed
+from robustbench_kd.protocols import AnyAttack, Case, Scenario, Subject
 from robustbench_kd.records import Json, digest
-from robustbench_kd.schooling import Say, Trained, asked, student
+from robustbench_kd.schooling import Say, Trained
 from robustbench_kd.seed import Seed
 from robustbench_kd.settings import written
 from robustbench_kd.shelf import kept, save_probed
 from robustbench_kd.store import find_cell, save_cell
-from robustbench_kd.tainting import Taint, doorless
-from robustbench_kd.together import Together, own
-from robustbench_kd.trials import attack_of, board_of, examples_digest
-from robustbench_kd.types import IGNORED, Examples, Leaderboard, Splits
+from robustbench_kd.tainting import doorless
+from robustbench_kd.trials import board_of, examples_digest
+from robustbench_kd.types import IGNORED, Examples, Splits
 from robustbench_kd.version import current
 
 PROBES = 1  # raised whenever an attack or the judge may answer differently for the same settings
-SHADOW_SEED = 1000  # shadows are the same for every seed, and no student has a seed as high
-
-
-@dataclass(frozen=True)
-class Plot:
-    """The contest, its ground, who defends, and what was planted."""
-
-    board: Leaderboard
-    scenario: Scenario
-    defense: Defense
-    attacks: Mapping[str, AnyAttack]
-    taint: Taint
-    train: bool
-    say: Say
-
-
-def plots(
-    defense: str,
-    board: str,
-    texts: Sequence[str],
-    seed: int,
-    scenario: Scenario,
-    *,
-    train: bool,
-    say: Say,
-) -> list[Plot]:
-    """What each record is about, looked at before anything is paid for.
-
-    Raises:
-        BadSetting: where the board is another kind of contest, its taint reaches no student, or one
-            attack is asked for where all are tried on one student.
-        Incompatible: where an attack asks for more than the ground's subjects offer.
-    """
-    contest, chosen = board_of(board), defense_of(defense)
-    if not contest.probed:
-        raise BadSetting(f"the attacks of {contest.name} hand in inputs: nothing is probed there")
-    if contest.together and set(texts) != set(contest.panel):
-        raise BadSetting(
-            f"{contest.name} tries {', '.join(contest.panel)} on one student; leave out --attack"
-        )
-    reachable(contest, chosen)
-    refuse(scenario, chosen, contest)
-    attacks = {text: attack_of(text, contest) for text in texts}
-    fresh = scenario.subject(scenario.student("plain", Seed()))
-    for text, attack in attacks.items():
-        if not isinstance(fresh, attack.meets):
-            raise Incompatible(text, f"a {attack.meets.__name__}", scenario.name)
-    groups = [attacks] if contest.together else [{text: one} for text, one in attacks.items()]
-    return [
-        Plot(contest, scenario, chosen, group, taint_of(scenario, group, seed), train, say)
-        for group in groups
-    ]
-
-
-def taint_of(scenario: Scenario, attacks: Mapping[str, AnyAttack], seed: int) -> Taint:
-    """What these attacks plant in one training set."""
-    together = cast(AnyAttack, Together(tuple(attacks.values())))
-    return Taint(scenario, "+".join(attacks), together, seed)
 
 
 def probe(
@@ -192,52 +122,10 @@ def observed(plot: Plot) -> Probed:
     )
 
 
-def networks(plot: Plot) -> Iterator[tuple[str, Trained]]:
-    """Teachers, the student without a teacher, the student, and one that saw nothing private."""
-    board, scenario, seed = plot.board, plot.scenario, plot.taint.seed
-    twins = () if board.together else ((TWIN, None),)  # together, the dose of zero is the control
-    for mark, taint in (("", plot.taint), *twins):
-        how = {"train": plot.train, "say": plot.say, "taint": taint}
-        for role in plot.defense.needs or ("clean",):
-            yield f"teacher-{role}{mark}", asked(board, scenario, role, seed, **how)
-        yield f"control{mark}", student(board, scenario, defense_of(CONTROL), seed, **how)
-        yield f"student{mark}", student(board, scenario, plot.defense, seed, **how)
-    if foundations(scenario):
-        fresh = scenario.student("plain", Seed(seed) / "student").eval()
-        weights = weights_digest(fresh.state_dict())
-        yield (
-            "untouched",
-            Trained(
-                fresh, {"weights": weights, "key": "", "net": scenario.nets["plain"]}, "shipped"
-            ),
-        )
-
-
 def ground(scenario: Scenario, seed: int) -> Splits:
     """The data that questions are about: what ships, or all of it where that holds no reserve."""
     few = scenario.splits(Seed(seed), whole=False)
     return few if few.reserve is not None else scenario.splits(Seed(seed), whole=True)
-
-
-def rehearsed(plot: Plot, data: Splits) -> dict[str, Mapping[str, Tensor]]:
-    """What each attack remembers, with what its shadows said where it has any."""
-    whole = plot.taint.secret()
-    secrets = {text: own(whole, attack.name) for text, attack in plot.attacks.items()}
-    for text, attack in plot.attacks.items():
-        if isinstance(attack, Rehearses) and attack.shadows:
-            secrets[text] = attack.rehearse(
-                [plot.scenario.subject(net) for net in _shadows(plot, attack.shadows)],
-                data,
-                secrets[text],
-            )
-    return secrets
-
-
-def _shadows(plot: Plot, count: int) -> Iterator[nn.Module]:
-    """Students without a teacher, of other seeds, that saw nothing of what was planted."""
-    for k in range(count):
-        control, seed = defense_of(CONTROL), SHADOW_SEED + k
-        yield student(plot.board, plot.scenario, control, seed, train=plot.train, say=plot.say).net
 
 
 def ask(

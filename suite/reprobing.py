@@ -12,7 +12,8 @@ from torch import Tensor
 from robustbench_kd.cards import defense_of, scenario_of
 from robustbench_kd.errors import BadRecord
 from robustbench_kd.exposed import Known, Probed
-from robustbench_kd.probing import Plot, ask, ground, networks, plots, rehearsed
+from robustbench_kd.plots import Plot, networks, plots, rehearsed
+from robustbench_kd.probing import ask, ground
 from robustbench_kd.settings import written
 from robustbench_kd.shelf import read_probed
 from robustbench_kd.trials import board_of, examples_digest

@@ -62,7 +62,9 @@ def own_gradients(net: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Grad
 
 def norms(gradients: Gradients) -> PerExample:
     """The l2 norm of each example's gradient, over all parameters at once."""
-    return torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients.values()]).norm(dim=0)
+    parts = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients.values()])
+    whole: PerExample = parts.norm(dim=0)
+    return whole
 
 
 def clipped_sum(gradients: Gradients, clip: float) -> Gradients:
