@@ -20,8 +20,12 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.trials import board_of
 from robustbench_kd.types import Budget, Examples, Schedule
 
-# Those that read a text have laws of their own.
-READERS = {"swing", "perplexity-filter"}
+# Those that learn on texts or painters alone have laws of their own.
+READERS = {
+    name
+    for name, entry in catalogue.entries("defenses").items()
+    if "images" not in getattr(entry.load(), "media", ("images",))
+}
 NAMES = sorted(
     {
         *(set(catalogue.entries("defenses")) - READERS),

@@ -21,7 +21,7 @@ from robustbench_kd.types import IGNORED, Examples, Schedule, Splits
 
 NAMES = list(catalogue.entries("scenarios"))
 TEXTS = ("text", "tasks")
-IMAGES = [name for name in NAMES if name not in TEXTS]
+IMAGES = [name for name in NAMES if name not in (*TEXTS, "pictures")]
 
 
 @cache
