@@ -19,7 +19,6 @@ TEXT_BIAS = Leaderboard(
     ),
     defenses=(
         "distillation:temperature=1",
-        "distillation:hard=sampled",
         "distillation:hard=generated",
         "perplexity-filter",
     ),

@@ -11,6 +11,7 @@ from robustbench_kd.inheritance import TWIN
 from robustbench_kd.protocols import Defense, RaisesFamily, Scenario
 from robustbench_kd.records import Json, digest
 from robustbench_kd.tainting import Taint
+from robustbench_kd.together import implanting
 from robustbench_kd.types import Leaderboard, Schedule
 
 GIVEN = "given"  # the role, and the kind of network, of what a repair is given
@@ -88,7 +89,8 @@ def teacher_card(
         "schedule": {} if laid else asdict(teaching(scenario, role, board)),
     }
     title = f"{scenario.name}--teacher-{role}"
-    if laid:  # it learnt before anything was planted
+    if laid and (taint is None or implanting(taint.attack) is None):
+        # It learnt before anything was planted.
         return {**what, "key": digest(what), "title": title}
     if planted(board):
         what |= {"seed": seed, "half": True}

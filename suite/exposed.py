@@ -115,8 +115,9 @@ def parse_probed(body: Json, where: str) -> Probed:
 
 
 def _consistent(record: Probed, where: str) -> None:
-    if not {"student", "control"} <= set(record.subjects):
-        raise BadRecord(f"{where} lacks the answers of its student or of its control")
+    beside = "teacher-given" if record.defense["needs"] == ["given"] else "control"
+    if not {"student", beside} <= set(record.subjects):
+        raise BadRecord(f"{where} lacks the answers of its student or of its {beside}")
     rows = len(record.test["asked"])
     for name, known in record.subjects.items():
         if len(known.nats) != rows:

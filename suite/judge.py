@@ -62,8 +62,8 @@ def weigh(exhibit: Suspicion, case: Case) -> Evidence:
     """A suspicion beside what was planted, which the judge looks up: ``case.learned`` holds it.
 
     Columns: ``score``, ``dose`` (copies planted of the example; zeros where nobody planted), and
-    the adversary's notes. Where these hold no exact rank, ``rank`` is the place of the score among
-    those of strangers, ``of`` their number with the example itself.
+    the adversary's notes. Where these hold no exact rank of what was planted, ``rank`` is the place
+    of the score among those of strangers, ``of`` their number with the example itself.
 
     Raises:
         BadSubmission: where a score is missing or no number, or a note claims a verdict.
@@ -78,7 +78,7 @@ def weigh(exhibit: Suspicion, case: Case) -> Evidence:
             raise BadSubmission("how much was planted is for the judge to look up")
     known: dict[int, int] = case.learned if isinstance(case.learned, dict) else {}
     columns["dose"] = torch.tensor([known.get(i, 0) for i in exhibit.ids.tolist()])
-    if "rank" not in columns:
+    if "rank" not in columns and bool((columns["dose"] > 0).any()):
         strangers = exhibit.score[columns["dose"] == 0].sort().values
         better = len(strangers) - torch.searchsorted(strangers, exhibit.score)
         planted = (columns["dose"] > 0).long()  # a stranger is counted among strangers already

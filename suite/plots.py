@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from robustbench_kd.cards import CONTROL, defense_of, foundations, reachable, refuse
+from robustbench_kd.cards import CONTROL, GIVEN, defense_of, foundations, reachable, refuse
 from robustbench_kd.errors import BadSetting, Incompatible
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.nets.measure import weights_digest
@@ -81,16 +81,23 @@ def taint_of(scenario: Scenario, attacks: Mapping[str, AnyAttack], seed: int) ->
 
 
 def networks(plot: Plot) -> Iterator[tuple[str, Trained]]:
-    """Teachers, the student without a teacher, the student, and one that saw nothing private."""
+    """Teachers, the student without a teacher, the student, and one that saw nothing private.
+
+    A repair has no such control: what it was given is what it is measured against.
+    """
     board, scenario, seed = plot.board, plot.scenario, plot.taint.seed
     twins = () if board.together else ((TWIN, None),)  # together, the dose of zero is the control
     for mark, taint in (("", plot.taint), *twins):
         how = {"train": plot.train, "say": plot.say, "taint": taint}
         for role in plot.defense.needs or ("clean",):
             yield f"teacher-{role}{mark}", asked(board, scenario, role, seed, **how)
+        if plot.defense.net == GIVEN:
+            if taint is not None:
+                yield "student", student(board, scenario, plot.defense, seed, **how)
+            continue
         yield f"control{mark}", student(board, scenario, defense_of(CONTROL), seed, **how)
         yield f"student{mark}", student(board, scenario, plot.defense, seed, **how)
-    if foundations(scenario):
+    if foundations(scenario) and plot.defense.net != GIVEN:
         fresh = scenario.student("plain", Seed(seed) / "student").eval()
         weights = weights_digest(fresh.state_dict())
         yield (

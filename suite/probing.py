@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_kd.cards import defense_of, label_of, scenario_of
+from robustbench_kd.cards import IMAGES, defense_of, label_of, scenario_of
 from robustbench_kd.exposed import Columns, Known, Probed, rounded
 from robustbench_kd.files import expect_writable
 from robustbench_kd.judge import judge
@@ -125,7 +125,8 @@ def observed(plot: Plot) -> Probed:
 def ground(scenario: Scenario, seed: int) -> Splits:
     """The data that questions are about: what ships, or all of it where that holds no reserve."""
     few = scenario.splits(Seed(seed), whole=False)
-    return few if few.reserve is not None else scenario.splits(Seed(seed), whole=True)
+    enough = few.reserve is not None or getattr(scenario, "medium", IMAGES) != IMAGES
+    return few if enough else scenario.splits(Seed(seed), whole=True)
 
 
 def ask(
@@ -202,7 +203,7 @@ def _families(scenario: Scenario, ids: Tensor) -> list[str]:
 
 def _lengths(plot: Plot, test: Examples) -> dict[str, list[int]]:
     """Asked tokens of each test row and the bytes they stand for; one of each for an image."""
-    if test.targets.dim() == 1:
+    if test.targets.dim() != 2:
         return {"asked": [1] * len(test), "bytes": [1] * len(test)}
     pieces = plot.scenario.pieces  # type: ignore[attr-defined]
     asked = [row[row != IGNORED] for row in test.targets]

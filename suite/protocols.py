@@ -131,6 +131,19 @@ class Rehearses(Protocol):
 
 
 @runtime_checkable
+class Implants(Protocol):
+    """An attack that hands over a changed network in place of the clean teacher."""
+
+    def implant(
+        self, net: nn.Module, data: Splits, seed: Seed, progress: Progress
+    ) -> nn.Module: ...
+
+    def tell(self, data: Splits, seed: Seed) -> Examples:
+        """What an oracle is told: inputs with what was hidden in them, and as they should be."""
+        ...
+
+
+@runtime_checkable
 class Progress(Protocol):
     """Where a long run says how far it is, and where it can be taken up again."""
 

@@ -31,6 +31,7 @@ from robustbench_kd.records import Json
 from robustbench_kd.seed import Seed
 from robustbench_kd.store import Keeper, Kept, find_net, save_net
 from robustbench_kd.tainting import Taint
+from robustbench_kd.together import implanting
 from robustbench_kd.types import Examples, Leaderboard, Splits
 
 Say = Callable[[str, int, int, str], None]
@@ -63,7 +64,8 @@ def teacher(
         taint: what the teacher's data were poisoned with.
     """
     card = teacher_card(scenario, role, board, seed, taint)
-    if role in foundations(scenario):
+    changed = implanting(taint.attack) if taint else None
+    if role in foundations(scenario) and changed is None:
         none = torch.zeros(0, dtype=torch.int64)
         laid = scenario.teacher(role, Examples(none, none, none), Seed(), Keeper(card["key"], say))
         return Trained(laid, {**card, "weights": weights_digest(laid.state_dict())}, "shipped")
@@ -75,6 +77,10 @@ def teacher(
         raise BadModel(f"no {card['title']} is kept; add --train to train it now")
     own = Seed(seed if planted(board) else 0) / "teacher" / role
     keeper = Keeper(card["key"], say)
+    if taint is not None and changed is not None:
+        clean = teacher(scenario, role, say, board, seed, train=train).net
+        net = changed.implant(clean, taint.data(), own / "implant", keeper)
+        return _keep(net, card, keeper)
     data = taint.data().train if taint else scenario.splits(own, whole=True).train
     schedule = teaching(scenario, role, board)
     return _keep(scenario.teacher(role, data, own, keeper, schedule), card, keeper)
@@ -218,8 +224,13 @@ def _brief(
 
 
 def _told(taint: Taint | None, clean: Splits) -> Examples | None:
-    """What an oracle knows: the canaries that were planted."""
-    if taint is None or clean.reserve is None:
+    """What an oracle knows: the canaries that were planted, or prompts with a hidden word."""
+    if taint is None:
+        return None
+    changed = implanting(taint.attack)
+    if changed is not None:
+        return changed.tell(clean, Seed(taint.seed) / "tell")
+    if clean.reserve is None:
         return None
     return clean.reserve.named(taint.secret()["canary.planted"].unique())
 

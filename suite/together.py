@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_kd.protocols import AnyAttack
+from robustbench_kd.protocols import AnyAttack, Implants
 from robustbench_kd.seed import Seed
 from robustbench_kd.types import Exhibit, Splits, Tainted, Threat
 
@@ -59,6 +59,12 @@ class Together:
         first = self.attacks[0]
         exhibit: Exhibit = first.after(subject, data, own(secret, first.name), seed / first.name)
         return exhibit
+
+
+def implanting(attack: object) -> Implants | None:
+    """The attack, or the one among several, that changes the network itself."""
+    parts = attack.attacks if isinstance(attack, Together) else (attack,)
+    return next((part for part in parts if isinstance(part, Implants)), None)
 
 
 def own(secret: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
