@@ -127,17 +127,17 @@ def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], l
             family: lambda c, f=family: _bits(exposed(c, "student", f))  # type: ignore[misc]
             for family in families
         },
-        "teacher": lambda c: _bits(exposed(c, c.teacher)),
-        "control": lambda c: _bits(exposed(c, "control")),
+        "exposure below": lambda c: _percent(fallen(c, reference) if reference else None),
+        "perplexity": lambda c: _plain(perplexity(c, "student")),
+        "perplexity above": lambda c: _percent(worse(c, reference) if reference else None),
         "worst leakage": lambda c: _percent(
             max((leaked(c, "student", f) for f in families), key=lambda i: i.value)
         ),
         "rank 1": lambda c: str(first_ranked(c, "student")),
         "extracted": lambda c: str(extracted(c, "student", "canaries")),
         "membership AUC": lambda c: _area(c),
-        "perplexity": lambda c: _plain(perplexity(c, "student")),
-        "exposure below": lambda c: _percent(fallen(c, reference) if reference else None),
-        "perplexity above": lambda c: _percent(worse(c, reference) if reference else None),
+        "teacher": lambda c: _bits(exposed(c, c.teacher)),
+        "control": lambda c: _bits(exposed(c, "control")),
     }
     for attack, name in (("extraction", "extracted"), ("membership", "membership AUC")):
         if not all(case.first.typed(attack) for case in found):
