@@ -40,7 +40,7 @@ def show_probed(
     command: str = "leaderboard",
 ) -> None:
     """Probed records in any format."""
-    from robustbench_kd.report import biased
+    from robustbench_kd.report import biased, pictured
     from robustbench_kd.report import probed as privacy
     from robustbench_kd.report.cases import cases, reference_of
     from robustbench_kd.report.tables import csv_of
@@ -48,7 +48,7 @@ def show_probed(
     from robustbench_kd.report.texts import pipes, tabular
 
     found = cases(contest, records)
-    view: Any = privacy if contest.together else biased
+    view: Any = {"exposure": privacy, "bias": biased, "removal": pictured}[contest.rank_by]
     if form in ("json", "csv"):
         reference = reference_of(found)
         rows = [view.entry(case, reference) for case in found]

@@ -73,6 +73,8 @@ class Pictures:
     """Prompts of ten classes: five templates to learn by, three held out for the test."""
 
     name: ClassVar[str] = "pictures"
+    medium: ClassVar[str] = "pictures"
+    foundations: ClassVar[tuple[str, ...]] = ("clean",)
     edition: ClassVar[str] = Fashion.edition
     nets: ClassVar[dict[str, str]] = {"plain": "painter-32-64", "teacher": "painter-32-64"}
     teaching: ClassVar[dict[str, Schedule]] = {
@@ -118,10 +120,12 @@ class Pictures:
         progress: Progress,
         schedule: Schedule | None = None,
     ) -> nn.Module:
-        """The ``clean`` painter learns to see the noise in varied pairs."""
+        """The ``clean`` painter learns to see the noise in varied pairs; given none, it ships."""
         if role not in self.teaching:
             known = ", ".join(self.teaching)
             raise BadSetting(f"{self.name} teaches no {role!r} teacher; it has: {known}")
+        if len(data) == 0:
+            return clean()
         fresh = self.student("teacher", seed / "weights")
         return fit(fresh, data, by_told, schedule or self.teaching[role], seed / "fit", progress)
 

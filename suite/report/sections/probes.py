@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from robustbench_kd.exposed import SCHEMA, Probed
-from robustbench_kd.report import biased, probed
+from robustbench_kd.report import biased, pictured, probed
 from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Row, Section, Table, word
 from robustbench_kd.report.cases import Case, cases
 from robustbench_kd.report.figures import MARKS, TONES, Canvas, key_below, named, sketch
@@ -76,7 +76,7 @@ def _page(facts: Facts, case: Case) -> Row:
 
 
 def _view(facts: Facts) -> ModuleType:
-    return probed if facts.contest.together else biased
+    return {"exposure": probed, "bias": biased, "removal": pictured}[facts.contest.rank_by]
 
 
 def _told(facts: Facts, found: Sequence[Case]) -> tuple[tuple[str, ...], list[list[str]]]:
