@@ -59,6 +59,7 @@ class Swing(Recipe):
         between("peak", self.peak, self.base, 1e6)
         between("noise", self.noise, 0, 1000)
         between("alpha", self.alpha, 0, 1)
+        between("strictness", self.strictness, 0, 100)
 
     @property
     def needs(self) -> tuple[str, ...]:
