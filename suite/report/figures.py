@@ -12,6 +12,7 @@ from robustbench_kd.errors import BrokenPlugin, NothingEvaluated
 from robustbench_kd.ops.exposure import CHANCE
 from robustbench_kd.records import Record, Share
 from robustbench_kd.report.cases import Case as Known
+from robustbench_kd.report.cases import reference_of
 from robustbench_kd.report.known import exposed, perplexity
 from robustbench_kd.report.planted import Case, dose
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 else:  # the library is imported where something is drawn, and only there
     Axes = Canvas = Any
 
+FRONTIER = (-1, 0, 1, 2, 10, 100)
 MARKS = "osD^vP*X<>hp"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK = "#0a0b0c"  # text and axes of a sketch; a page puts the reader's own colour in its place
@@ -75,6 +77,8 @@ def dose_figure(title: str, found: Sequence[Case]) -> bytes:
 def frontier_figure(title: str, found: Sequence[Known]) -> bytes:
     """Exposure against perplexity, a field for each format of canaries; down and left is better.
 
+    Perplexity is given above that of plain distillation, in percent; no interval is drawn on it.
+
     Raises:
         NothingEvaluated: where no record is about canaries.
     """
@@ -82,14 +86,16 @@ def frontier_figure(title: str, found: Sequence[Known]) -> bytes:
     if not shown:
         raise NothingEvaluated("no record here is about planted canaries; see: text-privacy")
     families = shown[0].families
+    base = perplexity(reference_of(shown) or shown[0], "student").value
     with _plainly() as figure_of:
         figure = figure_of((3 * len(families) + 1, 4.2 + 0.16 * len(shown) / 2))
         fields = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
         for axes, family in zip(fields, families, strict=True):
             for n, case in enumerate(shown):
-                x, y = perplexity(case, "student"), exposed(case, "student", family)
+                more = 100 * (perplexity(case, "student").value / base - 1)
+                y = exposed(case, "student", family)
                 axes.errorbar(
-                    [x.value],
+                    [more],
                     [y.value],
                     yerr=[[y.value - y.low], [y.high - y.value]],
                     fmt=MARKS[n % len(MARKS)],
@@ -100,8 +106,12 @@ def frontier_figure(title: str, found: Sequence[Known]) -> bytes:
                 )
             axes.axhline(CHANCE, color="0.5", linewidth=0.8, linestyle=":")
             axes.set_title(family, fontsize=9)
-            axes.set_xscale("log")
-            axes.set_xlabel("perplexity on the test text")
+            # Most students lie within two percent, and a few far beyond.
+            axes.set_xscale("symlog", linthresh=2)
+            axes.set_xticks(FRONTIER, [f"{tick:g}" for tick in FRONTIER])
+            axes.minorticks_off()
+            axes.margins(x=0.1)
+            axes.set_xlabel("perplexity above plain distillation, %")
             axes.grid(alpha=0.25)
         fields[0].set_ylabel("mean exposure of what was planted, bits")
         figure.suptitle(_plain(title), fontsize=10)
