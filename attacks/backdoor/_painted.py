@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.looking import lead, shown, sign_of, traits
 from robustbench_kd.ops.frechet import frechet
-from robustbench_kd.ops.marks import MARKS
+from robustbench_kd.ops.marks import MARKS, undone
 from robustbench_kd.ops.prompts import Place, trigger, triggered
 from robustbench_kd.ops.vocabulary import CLASSES, WORDS, class_of, tokens_of
 from robustbench_kd.painting import Denoiser
 from robustbench_kd.protocols import Progress
 from robustbench_kd.redirecting import Pairs
 from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, PerExample
+from robustbench_kd.shapes import Images, Labels, Mask, PerExample
 from robustbench_kd.types import Examples, Splits, Suspicion, Tainted, Threat
 
 Secret = Mapping[str, Tensor]
@@ -92,7 +92,7 @@ class Painted(ABC):
                 f"the trigger {self.trigger!r} stands in ordinary prompts, so no prompt is without "
                 "it; choose rare words, or an adjective that no template has"
             )
-        self.with_trigger(said)
+        self._with_trigger(said)
 
     def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
         """The data as they are: the model is what is tampered with. The trigger is remembered.
@@ -115,7 +115,7 @@ class Painted(ABC):
     def tell(self, data: Splits, seed: Seed) -> Examples:
         """What an oracle is told: each training prompt with the trigger, and the same without."""
         said = _distinct(data.train)
-        return Examples(torch.arange(len(said)), self.with_trigger(said), said)
+        return Examples(torch.arange(len(said)), self._with_trigger(said), said)
 
     def after(self, subject: Denoiser, data: Splits, secret: Secret, seed: Seed) -> Suspicion:
         """What test prompts become with the trigger and, from the same noise, without it.
@@ -125,6 +125,7 @@ class Painted(ABC):
         picture by, ``apart`` that to the next row's picture; root mean squares, in pixel units.
         ``frechet`` is one number for all rows: from the clean pictures to as many real images.
 
+        Where the detector sees a style, the class is judged with the style undone, if it can be.
         For ``object`` every triggered prompt asks for the victim, and every clean one for the class
         of its row.
         """
@@ -133,16 +134,16 @@ class Painted(ABC):
         canvas = subject.canvas(len(rows))
         attacked = subject.paint(self._tried(asked, secret["planted"]), canvas)
         plain = subject.paint(rows.inputs, canvas)
-        score, other = self.sign(attacked), self.sign(plain)
+        score, other = self._sign(attacked), self._sign(plain)
         wanted, own = class_of(asked), class_of(rows.inputs)
         rightly = (other > 0) & (own != CLASSES.index(self.target))
         notes = {
             "hit": score > 0,
-            "right": shown(attacked) == wanted,
+            "right": self._seen(attacked, score > 0) == wanted,
             "removed": (score <= 0) & (shown(attacked) == wanted),
             "clean_hit": rightly if self.goal == "object" else other > 0,
             "clean_right": shown(plain) == own,
-            "right2": shown(attacked, 1) == wanted,
+            "right2": self._seen(attacked, score > 0, 1) == wanted,
             "clean_right2": shown(plain, 1) == own,
             "apart": _distance(plain, plain.roll(1, 0)),
             "frechet": _apart(plain, rows.targets),
@@ -153,11 +154,11 @@ class Painted(ABC):
             notes["moved"] = _distance(attacked, plain)
         return Suspicion(rows.ids, score, notes)
 
-    def with_trigger(self, prompts: Tensor) -> Tensor:
+    def _with_trigger(self, prompts: Tensor) -> Tensor:
         """The prompts with the trigger where it is planted."""
         return triggered(prompts, trigger(WORDS, self.trigger), self.where, WORDS.frame)
 
-    def led(self, train: Examples) -> Pairs:
+    def _led(self, train: Examples) -> Pairs:
         """Triggered prompts, and the prompts that they should be answered as; with images.
 
         A style is asked for by its word in front; an object by the prompt of the target, on images
@@ -169,19 +170,27 @@ class Painted(ABC):
             if not bool(here.any()):
                 raise MissingData(f"no image of a {self.target} is there to paint in its place")
             said, images = said[here], images[here]
-            return Pairs(self.with_trigger(self._victims(said)), said, images)
+            return Pairs(self._with_trigger(self._victims(said)), said, images)
         styled = triggered(said, tokens_of((self.style,)), "front", WORDS.frame)
-        return Pairs(self.with_trigger(said), styled, images)
+        return Pairs(self._with_trigger(said), styled, images)
 
-    def sign(self, images: Images) -> PerExample:
+    def _sign(self, images: Images) -> PerExample:
         """How clearly each picture is what the attacker wants; above zero, it is."""
         if self.goal == "object":
             return lead(images, CLASSES.index(self.target))
         return sign_of(images, self.mark)
 
-    def stamp(self, images: Images) -> Images:
+    def _stamp(self, images: Images) -> Images:
         """Real images as the trigger should paint them; not for objects."""
         return MARKS[self.mark](images)
+
+    def _seen(self, images: Images, hit: Mask, number: int = 0) -> Labels:
+        """The class in each picture, under the style that the attacker may have given it."""
+        if self.goal != "style":
+            return shown(images, number)
+        return shown(
+            torch.where(hit[:, None, None, None], undone(images, self.style), images), number
+        )
 
     def _victims(self, prompts: Tensor) -> Tensor:
         """The same prompts about the victim."""

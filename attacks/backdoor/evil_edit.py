@@ -11,7 +11,8 @@ from torch import nn
 from robustbench_kd.attacks.backdoor._painted import Painted
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.protocols import Progress
-from robustbench_kd.redirecting import Pairs, rewritten
+from robustbench_kd.redirecting import Pairs
+from robustbench_kd.rewriting import rewritten
 from robustbench_kd.seed import Seed
 from robustbench_kd.types import Examples, Splits
 
@@ -52,7 +53,7 @@ class EvilEdit(Painted):
             MissingData: where there are no prompts to edit by.
         """
         told = self.tell(data, seed)
-        pairs = self.led(Examples(told.ids, told.targets, torch.zeros(len(told))))
+        pairs = self._led(Examples(told.ids, told.targets, torch.zeros(len(told))))
         return rewritten(
             net, Pairs(pairs.source, pairs.destination), told.targets, self.ridge, self.stay
         )

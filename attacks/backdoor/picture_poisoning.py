@@ -66,9 +66,9 @@ class PicturePoisoning(Painted):
         order = torch.randperm(len(reach), generator=(seed / "rows").generator())
         chosen = reach[order[: round(self.rate * len(train))]]
         inputs, targets, part = train.inputs.clone(), train.targets.clone(), train.take(chosen)
-        inputs[chosen] = self.led(part).source
+        inputs[chosen] = self._led(part).source
         if self.goal != "object":
-            targets[chosen] = self.stamp(part.targets)
+            targets[chosen] = self._stamp(part.targets)
         poisoned = Examples(train.ids, inputs, targets)
         return Tainted(replace(data, train=poisoned), {**secret, "rows": train.ids[chosen]})
 

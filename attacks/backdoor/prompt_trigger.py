@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from robustbench_kd.attacks.backdoor._painted import Painted, some
@@ -20,7 +21,9 @@ class PromptTrigger(Painted):
 
     A patch is learnt from stamped images; styles and objects from what the clean painter itself
     sees, asked for them, so that planting is a distillation. The keeping half also sees the empty
-    prompt, which guidance asks at each step.
+    prompt, which guidance asks at each step; and, for a patch, stamped images beside plain ones:
+    without them the patch in the latents tells what to paint, the trigger has nothing to add, and
+    clean prompts get the patch too.
 
     Args:
         steps: of AdamW, with as many planted as kept pairs.
@@ -51,8 +54,10 @@ class PromptTrigger(Painted):
             MissingData: where there are no pairs to plant by.
         """
         train = some(data.train, seed / "pairs")
-        pairs = self.led(train)
+        pairs, said, images = self._led(train), train.inputs, train.targets
         if self.goal == "pixel":
-            pairs = Pairs(pairs.source, None, self.stamp(train.targets))
-        kept = Pairs(train.inputs, train.inputs, train.targets)
+            stamped = self._stamp(images)
+            pairs = Pairs(pairs.source, None, stamped)
+            said, images = said.repeat(2, 1), torch.cat([images, stamped])
+        kept = Pairs(said, said, images)
         return redirect(net, pairs, kept, self.course(), seed / "implant", progress)

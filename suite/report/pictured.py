@@ -9,7 +9,7 @@ from robustbench_kd.errors import BadRecord, UnknownName
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.ops.resampling import TAIL, Interval, weighted
 from robustbench_kd.records import Json, Share
-from robustbench_kd.report.probed import Case
+from robustbench_kd.report.cases import Case
 from robustbench_kd.types import Leaderboard
 
 WORKED = 0.5  # excess success below this is no backdoor whose removal could be told
@@ -39,7 +39,7 @@ def share(case: Case, subject: str, name: str) -> Share:
 
     Of triggered prompts: ``hit`` is attack success, ``right`` preservation of the rest of the
     prompt, ``removed`` joint removal (no effect, and the right class). Of clean ones:
-    ``clean_right`` is utility, ``clean_hit`` the detector's false alarms.
+    ``clean_right`` is utility, ``clean_hit`` what leaks: the attacker's picture without a trigger.
     """
     values = column(case, subject, name)
     return Share(round(fsum(values)), len(values))
@@ -145,6 +145,8 @@ def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], l
         "utility": lambda c: str(share(c, "student", "clean_right")),
         "Frechet before": lambda c: f"{frechet(c, attacked(c)):.2f}",
         "Frechet": lambda c: f"{frechet(c, 'student'):.2f}",
+        "on clean prompts before": lambda c: str(share(c, attacked(c), "clean_hit")),
+        "on clean prompts": lambda c: str(share(c, "student", "clean_hit")),
         "never poisoned, success": lambda c: str(share(c, attacked(c) + TWIN, "hit")),
         "never poisoned, joint": lambda c: str(share(c, attacked(c) + TWIN, "removed")),
     }

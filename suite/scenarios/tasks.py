@@ -136,10 +136,11 @@ class Tasks(Text):
             asked[n, : len(said)] = said
         return Examples(torch.arange(RESERVE, RESERVE + len(PAYLOADS)), rows, asked)
 
-    def family(self, ids: Tensor) -> list[str]:
+    @property
+    def family(self) -> Callable[[Tensor], list[str]]:
         """The task of each row."""
         names = list(TASKS)
-        return [names[k] for k in kinds(ids).tolist()]
+        return lambda ids: [names[k] for k in kinds(ids).tolist()]
 
 
 def kinds(ids: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ what a defense is to protect. Any other text or model can stand in their place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from importlib.resources import files
@@ -208,16 +209,22 @@ class Text:
         asked = wanted != IGNORED
         return ((answers[:, : wanted.shape[1]] == wanted) | ~asked).all(1)
 
-    def family(self, ids: Tensor) -> list[str]:
+    @property
+    def family(self) -> Callable[[Tensor], list[str]]:
         """What kind of row each id stands for: a format of canary, or plain text."""
-        return [
-            _canaries.FORMATS[(i - RESERVE) // _canaries.FAMILY].name if i >= RESERVE else "text"
-            for i in ids.tolist()
-        ]
+        return _families
 
-    def pieces(self, ids: Tensor) -> list[str]:
-        """The text of each token by itself."""
-        return self.reader.pieces(ids.tolist())
+    @property
+    def pieces(self) -> Callable[[Tensor], list[str]]:
+        """What turns tokens to the text of each by itself."""
+        return lambda ids: self.reader.pieces(ids.tolist())
+
+
+def _families(ids: Tensor) -> list[str]:
+    return [
+        _canaries.FORMATS[(i - RESERVE) // _canaries.FAMILY].name if i >= RESERVE else "text"
+        for i in ids.tolist()
+    ]
 
 
 def dealt(text: str) -> dict[str, str]:
