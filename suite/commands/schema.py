@@ -1,0 +1,19 @@
+"""``schema``: what a record holds, as a JSON Schema that other tools can validate against."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import click
+
+
+@click.command("schema", short_help="Print the JSON Schema of a record.")
+def schema() -> None:
+    """Print the JSON Schema (2020-12) of the records that evaluate makes.
+
+    It says what is where. Reading a record checks more: bits agree with counts, intervals with
+    both, and the id with everything else. Additions keep the number of a schema; a record of an
+    older number is migrated when it is read.
+    """
+    text = files("robustbench_kd").joinpath("data/record.schema.json").read_text(encoding="utf-8")
+    click.echo(text, nl=False)
