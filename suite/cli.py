@@ -17,7 +17,9 @@ from robustbench_kd.commands import (
     evaluating,
     gating,
     listing,
+    merging,
     reporting,
+    schema,
     scouting,
     showing,
     training,
@@ -132,6 +134,8 @@ for part in (
     scouting.scouting,
     drawing.drawing,
     reporting.reporting,
+    merging.merging,
+    schema.schema,
 ):
     main.add_command(part)
 

@@ -13,10 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustbench_kd.errors import BadRecord
+from robustbench_kd.migrations import MIGRATIONS, migrated
 from robustbench_kd.ops.bits import pack, unpack
+from robustbench_kd.ops.bitset import number_of, packed
 from robustbench_kd.ops.intervals import wilson
 
 SCHEMA = "robustbench-kd.record/1"
+NEEDED = {  # what whoever folds a record looks up in its parts
+    "defense": {"label", "name"},
+    "model": {"weights", "net", "parameters", "macs"},
+    "data": {"edition", "examples", "ids", "count"},
+    "threat": {"norm", "eps"},
+}
 Json = dict[str, Any]
 
 
@@ -133,8 +141,8 @@ class Record:
 
     def json(self) -> Json:
         """The record as plain JSON, its own digest included."""
-        body: Json = json.loads(canonical(dataclasses.asdict(self)))
-        return {**body, "id": digest(body)}
+        text = canonical(_plain(self))
+        return {**json.loads(text), "id": hashlib.sha256(text.encode()).hexdigest()}
 
     @property
     def id(self) -> str:
@@ -146,6 +154,13 @@ class Record:
     def claim(self) -> str:
         """SHA-256 of all but the time it took: the same run, made again, makes the same claim."""
         return digest({k: v for k, v in self.json().items() if k not in ("spent", "id")})
+
+
+def _plain(record: Record) -> Json:
+    """The fields of a record and of its cells; canonical JSON writes them without a copy."""
+    body = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    cells = {part: [vars(cell) for cell in body[part]] for part in ("cells", "wide")}
+    return body | cells
 
 
 def worst_case(cells: Iterable[Cell]) -> list[bool]:
@@ -172,13 +187,26 @@ def parse(text: str, where: str) -> Record:
         BadRecord: where it is no record of this schema, is damaged, or contradicts itself.
     """
     try:
-        body = json.loads(text)
+        return parse_body(json.loads(text), where)
+    except ValueError as why:
+        raise BadRecord(f"{where} is no record: {type(why).__name__}: {why}") from why
+
+
+def parse_body(body: Json, where: str) -> Record:
+    """The record in a document that was read already.
+
+    Raises:
+        BadRecord: where it is no record of this schema, is damaged, or contradicts itself.
+    """
+    try:
+        body = body.copy()
         schema = body.get("schema")
-        if schema != SCHEMA:
+        if schema != SCHEMA and schema not in MIGRATIONS:
             raise BadRecord(f"{where} has schema {schema!r}; this version reads {SCHEMA!r}")
         claimed = body.pop("id")
         if digest(body) != claimed:
             raise BadRecord(f"{where} does not match its own digest: it was damaged or edited")
+        body = migrated(body)
         cells = {
             part: tuple(Cell(**{**cell, "doubts": tuple(cell["doubts"])}) for cell in body[part])
             for part in ("cells", "wide")
@@ -197,16 +225,32 @@ def consistent(record: Record, where: str) -> None:
         BadRecord: naming the first thing that does not.
     """
     try:
+        for part, names in NEEDED.items():
+            if missing := names - getattr(record, part).keys():
+                raise BadRecord(f"{where} lacks the {min(missing)} of its {part}")
+        robust = -1
         for cell in (*record.cells, *record.wide):
-            if sum(cell.flags) != cell.right:
+            flags = number_of(cell.bits, cell.count)
+            if flags.bit_count() != cell.right:
                 raise BadRecord(f"{where}: {cell.attack} counts {cell.right}, its bits do not")
             if not (cell.forward >= 0 and cell.backward >= 0):
                 raise BadRecord(f"{where}: {cell.attack} spent a negative number of passes")
-        if not record.cells or summed(worst_case(record.cells)) != record.robust:
-            raise BadRecord(f"{where}: the worst case is not that of the attacks' bits")
+        for cell in record.cells:
+            robust &= number_of(cell.bits, cell.count)
         if any(cell.count != record.data["count"] for cell in record.cells):
             raise BadRecord(f"{where}: an attack was tried on another number of examples")
+        if not record.cells or _folded(robust, record.data["count"]) != record.robust:
+            raise BadRecord(f"{where}: the worst case is not that of the attacks' bits")
+        if not any(cell.attack == "untouched" for cell in record.cells):
+            raise BadRecord(f"{where} lacks the control: what is right on untouched inputs")
         if len({cell.count for cell in record.wide}) > 1:
             raise BadRecord(f"{where}: the wide attacks were tried on different test sets")
-    except (ValueError, TypeError, KeyError) as why:
+    except (ValueError, TypeError, KeyError, AttributeError) as why:
         raise BadRecord(f"{where} contradicts itself: {why}") from why
+
+
+def _folded(flags: int, count: int) -> Json:
+    """What ``summed`` says of the same flags as one number."""
+    hits = flags.bit_count()
+    low, high = wilson(hits, count)
+    return {"hits": hits, "count": count, "low": low, "high": high, "bits": packed(flags, count)}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robustbench_kd.errors import BadRecord, BadSetting, UnknownName
 from robustbench_kd.exposed import SCHEMA as PROBED
@@ -13,7 +16,8 @@ from robustbench_kd.files import read_bytes, write_whole
 from robustbench_kd.inheritance import SCHEMA as PLANTED
 from robustbench_kd.inheritance import Planted, parse_planted
 from robustbench_kd.places import cache, shipped
-from robustbench_kd.records import Json, Record, parse
+from robustbench_kd.records import SCHEMA as RECORD
+from robustbench_kd.records import Json, Record, parse, parse_body
 
 
 def record_name(record: Record) -> str:
@@ -125,7 +129,7 @@ def read_planted(path: Path) -> Planted:
 def _body(path: Path) -> Json:
     try:
         body = json.loads(read_bytes(path))
-    except (UnicodeDecodeError, json.JSONDecodeError) as why:
+    except (ValueError, RecursionError) as why:
         raise BadRecord(f"{path} is no record: {why}") from why
     if not isinstance(body, dict):
         raise BadRecord(f"{path} is no record: it holds a {type(body).__name__}")
@@ -147,8 +151,71 @@ def load_record(path: Path) -> Record:
 def load_records(folder: str | Path | None = None, board: str = "*") -> list[Record]:
     """All records of a folder (the committed ones unless given), in order of their names."""
     root = Path(folder) if folder is not None else shipped("records")
-    paths = sorted(root.glob(f"{board}/*.json"))
-    return [load_record(path) for path in paths if not _other(path)]
+    found = []
+    for path in sorted(root.glob(f"{board}/*.json")):
+        if (body := _body(path)).get("schema") not in (PLANTED, PROBED):
+            found.append(parse_body(body, str(path)))
+    return found
+
+
+READERS: dict[str, Callable[[Json, str], Any]] = {
+    RECORD: parse_body,
+    PLANTED: parse_planted,
+    PROBED: parse_probed,
+}
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The records of a board in a folder, by path, and a sentence for each file that is refused."""
+
+    records: Mapping[Path, Any]
+    refused: tuple[str, ...]
+
+
+def take_stock(folder: str | Path | None, board: str, schema: str = RECORD) -> Stock:
+    """All that a folder (the committed records unless given) holds of a board.
+
+    What is damaged, of another kind or of a future schema, or a copy of another file is refused by
+    name, and the rest stays usable; nothing is skipped in silence.
+    """
+    root = Path(folder) if folder is not None else shipped("records")
+    found: dict[Path, Any] = {}
+    refused: list[str] = []
+    first: dict[str, Path] = {}
+    for path in sorted(root.glob(f"{board}/*.json")):
+        try:
+            body = _body(path)
+            record = _read_as(schema, body, path)
+        except BadRecord as why:
+            refused.append(str(why))
+            continue
+        twin = first.setdefault(body["id"], path)
+        if twin != path:
+            refused.append(f"{path} is a copy of {twin.name} beside it; remove one of them")
+        else:
+            found[path] = record
+    return Stock(found, tuple(refused))
+
+
+def read_any(path: Path) -> Record | Planted | Probed:
+    """The record in a file, of whichever kind.
+
+    Raises:
+        BadRecord: where it cannot be read, is damaged, or contradicts itself.
+    """
+    body = _body(path)
+    read = READERS.get(str(body.get("schema")), parse_body)
+    record: Record | Planted | Probed = read(body, str(path))
+    return record
+
+
+def _read_as(schema: str, body: Json, path: Path) -> Any:
+    """A record of this schema; the reader of the commonest kind says what else it can read."""
+    claimed = body.get("schema")
+    if claimed != schema and (schema != RECORD or claimed in (PLANTED, PROBED)):
+        raise BadRecord(f"{path} has schema {claimed!r}; records of its board have {schema!r}")
+    return READERS[schema](body, str(path))
 
 
 def _other(path: Path) -> bool:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from ledger import PANEL, cell, first, made
+from robustbench_kd.errors import BadSetting, NothingEvaluated, UnknownName
 from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
+from robustbench_kd.ops.bits import discordant
+from robustbench_kd.ops.bitset import number_of, packed
+from robustbench_kd.ops.pairing import mcnemar_two_sided
 from robustbench_kd.records import Record
+from robustbench_kd.report.best import best_known
 from robustbench_kd.report.board import Board, fold, fold_with
+from robustbench_kd.report.filters import Wanted, chosen
+from robustbench_kd.report.places import farthest, standing
 from robustbench_kd.report.tables import as_csv, as_json
 from robustbench_kd.report.terminal import board_table, entrant_table, remarks
 from robustbench_kd.report.texts import as_latex, as_markdown
@@ -157,3 +165,161 @@ def test_the_terminal_shows_every_share_with_its_interval(width: int) -> None:
     assert "> 1" in text
     assert ("carlini-" in text.partition("seed")[0]) == (width == 160)
     assert max(map(len, text.splitlines())) <= width
+
+
+# ----------------------------------------------------------------------------------------- places
+
+
+def test_places_are_those_of_testing_every_pair() -> None:
+    """The short way knows most pairs from their counts; the long way asks all bits of all."""
+    noise = random.Random(0)
+    rows = []
+    for _ in range(60):
+        share = noise.choice((0.3, 0.5, 0.52, 0.55, 0.9))
+        rows.append(made("a", [noise.random() < share for _ in range(300)]))
+    rows.sort(key=lambda r: -r.worst.hits)
+    wanted = []
+    for mine in rows:
+        better = worse = 0
+        for other in rows:
+            lost, won = discordant(mine.flags, other.flags)
+            if mcnemar_two_sided(lost, won) <= 0.05:
+                better, worse = better + (won > lost), worse + (lost > won)
+        wanted.append((1 + better, len(rows) - worse))
+    assert standing([r.robust for r in rows]) == wanted
+    assert len(set(wanted)) > 5
+
+
+@pytest.mark.parametrize("count", [5, 6, 40, 333])
+def test_the_limit_of_discordant_pairs_is_where_the_test_turns(count: int) -> None:
+    for difference in range(1, count + 1):
+        told = [
+            pairs
+            for pairs in range(difference, count + 1, 2)
+            if mcnemar_two_sided((pairs + difference) // 2, (pairs - difference) // 2) <= 0.05
+        ]
+        assert farthest(difference, count) == max(told, default=0)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 1000])
+def test_flags_are_one_number_and_back(count: int) -> None:
+    flags = [random.Random(count).random() < 0.5 for _ in range(count)]
+    number = number_of(made("a", flags).robust["bits"], count)
+    assert [bool(number >> (count - 1 - n) & 1) for n in range(count)] == flags
+    assert packed(number, count) == made("a", flags).robust["bits"]
+
+
+def test_bits_after_the_last_example_are_refused() -> None:
+    with pytest.raises(ValueError, match="after the last"):
+        number_of(packed(0b11111111, 8), 7)
+
+
+# ------------------------------------------------------------------------------------- best known
+
+
+def only(cells: int, robust: list[bool], **other: object) -> Record:
+    """A record of the network ``w`` under the first so many attacks."""
+    tried = tuple(cell(a, first(900) if not n else robust) for n, a in enumerate(PANEL[:cells]))
+    return made("a", robust, weights="w", cells=tried, **other)
+
+
+def test_best_known_is_the_bitwise_and_and_says_who_broke_what_first() -> None:
+    one = only(5, first(600))
+    two = only(2, [n % 2 == 0 for n in range(1000)])
+    (best,) = best_known([one, two, one, replace(one, spent={"cpu_seconds": 9.0})]).values()
+    assert (best.share.hits, best.share.count) == (300, 1000)
+    assert best.first == {one.id: 300, two.id: 300}
+    (other,) = best_known([two, one]).values()
+    assert other.share == best.share
+    assert other.first == {two.id: 450, one.id: 150}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"threat": {"norm": "linf", "eps": 0.2}},
+        {"data": {"edition": "e", "examples": "y", "ids": "i", "count": 1000}},
+        {"data": {"edition": "e", "examples": "x", "ids": "j", "count": 1000}},
+        {"doubts": (Doubt.OVER_BUDGET.value,)},
+    ],
+    ids=["ball", "images", "ids", "over budget"],
+)
+def test_flags_about_another_question_are_not_joined(other: dict[str, object]) -> None:
+    assert best_known([only(5, first(600)), only(2, first(10), **other)]) == {}
+
+
+def test_best_known_is_a_column_only_where_a_network_has_several_records() -> None:
+    alone = fold(FASHION_LINF, [made("a", first(600))])
+    assert "best known" not in as_markdown(alone)
+    assert as_json(alone)["rows"][0]["best_known"] is None
+    board = fold(FASHION_LINF, [only(5, first(600)), only(2, first(500)), made("b", first(9))])
+    assert ranks(board) == {"a": "1", "b": "2"}  # the joined share ranks nobody
+    assert "50.0 [46.9, 53.1] in 2 records" in as_markdown(board).replace("\\", "")
+    row = next(csv.DictReader(io.StringIO(as_csv(board))))
+    assert (row["best_known_hits"], row["best_known_records"]) == ("500", "2")
+
+
+# ---------------------------------------------------------------------------------------- filters
+
+
+def sized(label: str, macs: int, **other: object) -> Record:
+    record = made(label, first(500), **other)
+    return replace(record, model={**record.model, "macs": macs, "parameters": 2 * macs})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        (Wanted(), "abc"),
+        (Wanted(teacher="clean"), "b"),
+        (Wanted(macs=20), "ab"),
+        (Wanted(params=20), "a"),
+        (Wanted(seed=1), "c"),
+        (Wanted(told=False), "abc"),
+        (Wanted(teacher="robust", macs=20), "a"),
+    ],
+    ids=str,
+)
+def test_a_filter_leaves_who_was_asked_for_and_ranks_these(wanted: Wanted, left: str) -> None:
+    records = [
+        sized("a", 10),
+        sized("b", 20, teachers={"clean": "t"}),
+        sized("c", 30, seed=1),
+    ]
+    board = fold(FASHION_LINF, records, wanted=wanted)
+    assert sorted(row.label for row in board.rows) == list(left)
+    assert {row.last for row in board.rows} == {len(left)}
+    text = as_markdown(board)
+    assert str(wanted) in text
+    assert ("Only" in text) == bool(wanted.json())
+
+
+def test_a_filter_that_leaves_nobody_says_so() -> None:
+    records = [sized("a", 10)]
+    with pytest.raises(NothingEvaluated, match="at most 9 MACs"):
+        chosen(records, Wanted(macs=9), "fashion-linf")
+    with pytest.raises(UnknownName, match="Known: robust"):
+        chosen(records, Wanted(teacher="robuts"), "fashion-linf")
+    with pytest.raises(BadSetting, match="hold no sizes"):
+        chosen([replace_model()], Wanted(params=9), "fashion-backdoor")
+
+
+def replace_model() -> object:
+    """A record that holds no network, as those of attacks on training data."""
+
+    class Planted:
+        defense = {"needs": ["clean"], "label": "a"}  # noqa: RUF012
+        seed = 0
+
+    return Planted()
+
+
+def test_the_cost_of_an_evaluation_is_in_every_format() -> None:
+    board = fold(FASHION_LINF, [made("a", first(500))])
+    cost = {"parameters": 61_234, "macs": 1_500_000, "forward": 35, "backward": 15}
+    (row,) = as_json(board)["rows"]
+    assert {**row, **cost, "cpu_seconds": 1.5} == row
+    (line,) = csv.DictReader(io.StringIO(as_csv(board)))
+    assert {name: int(line[name]) for name in cost} == cost
+    for text in (as_markdown(board), as_latex(board)):
+        assert all(str(value) in text for value in (*cost.values(), 1.5))

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_kd.commands.probed import probed
+from robustbench_kd.commands import exporting
+from robustbench_kd.commands.probed import show_probed
 from robustbench_kd.commands.reporting import building
 from robustbench_kd.commands.speaking import document, json_option, show, width
-from robustbench_kd.errors import MissingData, NothingEvaluated
+from robustbench_kd.commands.stocking import choices, ranked, stocked, unlisted
+from robustbench_kd.errors import BadSetting, MissingData
 
 if TYPE_CHECKING:
     from robustbench_kd.inheritance import Planted
+    from robustbench_kd.report.filters import Wanted
     from robustbench_kd.types import Leaderboard
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
-
-
-def planted(
-    contest: Leaderboard, form: str, records: Path | None, only: Sequence[str] = ()
-) -> None:
-    """A board of attacks on training data: what each student inherited."""
-    from robustbench_kd.shelf import kept, load_planted
-
-    found = load_planted(records, contest.name)
-    mine = load_planted(kept(), contest.name) if records is None else []
-    known = {(record.attack, record.label, record.seed) for record in found}
-    found += [r for r in mine if (r.attack, r.label, r.seed) not in known]
-    if not found:
-        raise NothingEvaluated(
-            f"there is no record of {contest.name}; make one: robustbench-kd evaluate --train "
-            f"--board {contest.name} --defense {contest.defenses[0]}"
-        )
-    show_planted(contest, found, form, only)
 
 
 def show_planted(
@@ -88,7 +73,14 @@ class Ranking(click.Command):
     epilog="All boards as a static site: robustbench-kd leaderboard build --out site",
 )
 @click.argument("board")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice((*FORMATS, *exporting.FORMATS)),
+    default="table",
+    show_default=True,
+    help="The last three are for other tools: Parquet, model cards of the Hub, Every Eval Ever.",
+)
 @click.option(
     "--records",
     type=click.Path(path_type=Path),
@@ -101,42 +93,65 @@ class Ranking(click.Command):
     metavar="NAME,NAME",
     help="Only these columns, in this order (markdown and latex).",
 )
+@click.option("--defense", metavar="NAME", help="Only this row (model-index, every-eval-ever).")
+@choices
 @json_option
-def leaderboard(board: str, form: str, records: Path | None, columns: str, as_json: bool) -> None:
-    """The ranking of a leaderboard, folded from its records."""
-    from robustbench_kd.report.board import fold
-    from robustbench_kd.report.tables import as_csv
-    from robustbench_kd.report.tables import as_json as numbers
-    from robustbench_kd.report.terminal import board_table, remarks
-    from robustbench_kd.report.texts import as_latex, as_markdown
-    from robustbench_kd.shelf import kept, load_records
+def leaderboard(
+    board: str,
+    form: str,
+    records: Path | None,
+    columns: str,
+    defense: str | None,
+    as_json: bool,
+    wanted: Callable[[], Wanted],
+) -> int:
+    """The ranking of a leaderboard, folded from its records.
+
+    A file that is no record is named on stderr and left out; the board is shown all the same, and
+    the exit code is 2.
+    """
     from robustbench_kd.trials import board_of
 
     contest = board_of(board)
     if records is not None and not records.is_dir():
         raise MissingData(f"there is no folder {records}; records lie in DIR/{board}/*.json")
+    form = "json" if as_json and form not in exporting.CARDS else form
+    exporting.expect_possible(form, defense)
     only = [name.strip() for name in columns.split(",") if name.strip()]
-    if contest.probed:
-        probed(contest, "json" if as_json else form, records, only)
-        return
-    if contest.door != "input":
-        planted(contest, "json" if as_json else form, records, only)
-        return
-    mine = load_records(kept(), board) if records is None else []
-    folded = fold(contest, load_records(records, board), mine)
-    if not folded.rows and not folded.outside:
-        where = records or "the package or the cache"
-        raise NothingEvaluated(
-            f"there is no record of {board} in {where}; make one: "
-            f"robustbench-kd evaluate --board {board} --defense NAME"
-        )
-    if as_json or form == "json":
-        document("leaderboard", **numbers(folded))
+    if contest.probed or contest.door != "input":
+        return _trained(contest, form, records, only, wanted())
+    folded, levels, refused = ranked(contest, records, wanted(), levels=form == "json")
+    if form == "json":
+        from robustbench_kd.report.tables import as_json as numbers
+
+        document("leaderboard", **numbers(folded, levels), refused=list(refused))
     elif form == "table":
+        from robustbench_kd.report.terminal import board_table, remarks
+        from robustbench_kd.report.texts import chosen, known
+
         tables = [board_table(folded, width())] if folded.rows else []
-        show(*tables, *remarks(folded, width()))
-    elif form == "csv":
-        click.echo(as_csv(folded), nl=False)
+        best = [f"best known of {r.label}: {known(r)}" for r in folded.rows if r.known]
+        more = [words] if (words := chosen(folded).strip()) else []
+        show(*tables, *best, *remarks(folded, width()), *more)
     else:
-        text = {"markdown": as_markdown, "latex": as_latex}[form](folded, only)
-        click.echo(text, nl=False)
+        unlisted(folded)
+        exporting.export(folded, form, only, defense, as_json)
+    return 2 if refused else 0
+
+
+def _trained(
+    contest: Leaderboard, form: str, records: Path | None, only: Sequence[str], wanted: Wanted
+) -> int:
+    """A board of attacks on training data: what each student inherited, or knows."""
+    if form in exporting.FORMATS:
+        raise BadSetting(
+            f"{form} has no place for what {contest.name} measures; take --format csv or json"
+        )
+    found, refused = stocked(contest, records, wanted)
+    if contest.probed:
+        show_probed(contest, found, form, only)
+    else:
+        show_planted(contest, found, form, only)
+    if form == "table" and wanted.json():
+        show(f"Only {wanted}.")
+    return 2 if refused else 0

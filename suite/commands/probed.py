@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from robustbench_kd.commands.speaking import document, progress, show, width
-from robustbench_kd.errors import NothingEvaluated
 
 if TYPE_CHECKING:
     from robustbench_kd.exposed import Probed
     from robustbench_kd.types import Leaderboard
-
-
-def probed(contest: Leaderboard, form: str, records: Path | None, only: Sequence[str]) -> None:
-    """The board, from committed records and those made on this machine."""
-    from robustbench_kd.shelf import kept, load_probed
-
-    found = load_probed(records, contest.name)
-    mine = load_probed(kept(), contest.name) if records is None else []
-    known = {(tuple(r.attacks), r.label, r.seed) for r in found}
-    found += [r for r in mine if (tuple(r.attacks), r.label, r.seed) not in known]
-    if not found:
-        raise NothingEvaluated(
-            f"there is no record of {contest.name}; make one: robustbench-kd evaluate --train "
-            f"--board {contest.name} --defense {contest.defenses[0]}"
-        )
-    show_probed(contest, found, form, only)
 
 
 def show_probed(

@@ -10,10 +10,11 @@ import click
 
 from robustbench_kd.commands import options
 from robustbench_kd.commands.speaking import document, json_option
-from robustbench_kd.errors import BadRecord, NothingEvaluated
+from robustbench_kd.errors import BadRecord, BadSetting, NothingEvaluated
 
 if TYPE_CHECKING:
     from robustbench_kd.reasking import Reasked
+    from robustbench_kd.records import Record
     from robustbench_kd.reprobing import Reprobed
 
 PATH = click.Path(exists=True, path_type=Path)
@@ -23,30 +24,77 @@ PATH = click.Path(exists=True, path_type=Path)
 @click.argument("records", nargs=-1, required=True, type=PATH, metavar="RECORD...")
 @click.option("--model", metavar="MODULE:FACTORY|FILE", help="The network, where it is your own.")
 @options.net
+@click.option(
+    "--rerun",
+    type=PATH,
+    metavar="RECORD",
+    help="The same evaluation (or a folder of them) as you made it again yourself.",
+)
 @options.threads
 @json_option
 def verifying(
-    records: tuple[Path, ...], model: str | None, net: str | None, threads: int, as_json: bool
+    records: tuple[Path, ...],
+    model: str | None,
+    net: str | None,
+    rerun: Path | None,
+    threads: int,
+    as_json: bool,
 ) -> int:
     """Replay records (or folders of them): digests, counts, ball, box, and every verdict.
 
     That proves that the images counted as broken are broken. Exit 1 if a record is refuted.
+
+    \b
+    The level says how far a record was checked here:
+      L0  it parses and matches its own digest
+      L1  bits, counts and intervals agree, and so does the file beside it
+      L2  the stored inputs were replayed
+      L3  the --rerun differs by no more than chance
     """
     options.use_threads(threads)
     paths = [path for given in records for path in _inside(given)]
     if not paths:
         raise NothingEvaluated(f"there is no record in {', '.join(map(str, records))}")
-    found = [_verified(path, model, net) for path in paths]
+    again = _reruns(rerun)
+    found = [_levelled(path, _verified(path, model, net), again) for path in paths]
     if as_json:
         document("verify", records=found, confirmed=all(one["confirmed"] for one in found))
     else:
         for one in found:
-            click.echo(f"{'confirmed' if one['confirmed'] else 'REFUTED'}: {one['words']}")
+            word = "confirmed" if one["confirmed"] else "REFUTED"
+            click.echo(f"{word}: {one['words']}; level {one['level']['name'] or 'none'}")
+            for level in ("L3",) if again else ():
+                if reason := one["level"]["not_reached"].get(level):
+                    click.echo(f"  not {level}: {reason}")
     return int(not all(one["confirmed"] for one in found))
 
 
 def _inside(given: Path) -> list[Path]:
     return sorted(given.rglob("*.json")) if given.is_dir() else [given]
+
+
+def _reruns(given: Path | None) -> list[Record]:
+    """The records that were made again.
+
+    Raises:
+        BadSetting: where none of them is about attacks on test inputs.
+    """
+    from robustbench_kd.records import Record
+    from robustbench_kd.shelf import read_any
+
+    if given is None:
+        return []
+    found = [one for path in _inside(given) if isinstance(one := read_any(path), Record)]
+    if not found:
+        raise BadSetting(f"--rerun: {given} holds no record of attacks on test inputs")
+    return found
+
+
+def _levelled(path: Path, found: dict[str, Any], reruns: list[Record]) -> dict[str, Any]:
+    from robustbench_kd.levels import level_of
+
+    level = level_of(path, replayed=found["confirmed"], reruns=reruns)
+    return {**found, "level": level.json()}
 
 
 def _verified(path: Path, model: str | None, net: str | None) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from robustbench_kd.ops.bits import discordant
-from robustbench_kd.ops.pairing import mcnemar_two_sided
 from robustbench_kd.records import Record, Share, worst_case
+from robustbench_kd.report.best import Best, best_known, question
+from robustbench_kd.report.filters import Wanted, chosen
+from robustbench_kd.report.places import standing
 from robustbench_kd.types import Leaderboard
 
-LEVEL = 0.05  # of the paired test that tells two rows apart
+ALL = Wanted()
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Row:
     """One defense: the record of its lowest seed, those of its other seeds, and its rank.
 
     ``best`` and ``last`` bound the rank: rows that a paired test cannot tell apart share ranks.
+    ``known`` joins all records of the row's network, where there are several.
     """
 
     record: Record
@@ -26,6 +28,7 @@ class Row:
     others: tuple[Record, ...] = ()
     best: int = 0
     last: int = 0
+    known: Best | None = None
 
     @property
     def rank(self) -> str:
@@ -54,11 +57,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """The rows in order, those with doubts last; and the records that stay out, with the reason."""
+    """The rows in order, those with doubts last; and the records that stay out, with the reason.
+
+    ``only`` says in words which records were asked for, where not all were.
+    """
 
     contest: Leaderboard
     rows: tuple[Row, ...]
     outside: tuple[tuple[Row, str], ...]
+    only: str = ""
 
     def row_of(self, record: Record) -> Row | None:
         """The row that this record stands in."""
@@ -69,8 +76,29 @@ class Board:
         return None
 
 
-def fold(contest: Leaderboard, committed: Sequence[Record], yours: Sequence[Record] = ()) -> Board:
-    """The board of these records; of a student that is in both, only the committed row stays."""
+def fold(
+    contest: Leaderboard,
+    committed: Sequence[Record],
+    yours: Sequence[Record] = (),
+    wanted: Wanted = ALL,
+) -> Board:
+    """The board of these records; of a student that is in both, only the committed row stays.
+
+    Best-known shares join all records, also those that are not ``wanted``.
+
+    Raises:
+        NothingEvaluated: where there are records, and none is wanted.
+    """
+    known = best_known((*committed, *yours))
+    kept = {id(record) for record in chosen((*committed, *yours), wanted, contest.name)}
+    committed = [record for record in committed if id(record) in kept]
+    yours = [record for record in yours if id(record) in kept]
+    board = _fold(contest, committed, yours)
+    rows = tuple(replace(row, known=known.get(question(row.record))) for row in board.rows)
+    return replace(board, rows=rows if known else board.rows, only=str(wanted))
+
+
+def _fold(contest: Leaderboard, committed: Sequence[Record], yours: Sequence[Record]) -> Board:
     known = {_student(record) for record in committed}
     fresh = _once([record for record in yours if _student(record) not in known])
     like = next((r for r in (*committed, *fresh) if _bar(contest, r, None) is None), None)
@@ -151,15 +179,9 @@ def _ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
     for doubtful in (False, True):
         half = [row for row in rows if bool(row.record.doubts) == doubtful]
         half.sort(key=lambda r: (-r.record.worst.hits, -r.record.clean.hits, r.label))
-        flags = [row.record.flags for row in half]
-        placed = []
-        for row, mine in zip(half, flags, strict=True):
-            better = worse = 0
-            for other in flags:
-                lost, won = discordant(mine, other)
-                if mcnemar_two_sided(lost, won) <= LEVEL:
-                    better, worse = better + (won > lost), worse + (lost > won)
-            best, last = len(done) + 1 + better, len(done) + len(half) - worse
-            placed.append(replace(row, best=best, last=last))
-        done += placed
+        places = standing([row.record.robust for row in half])
+        done += [
+            replace(row, best=len(done) + best, last=len(done) + last)
+            for row, (best, last) in zip(half, places, strict=True)
+        ]
     return tuple(done)

@@ -80,26 +80,34 @@ def cells(board: Board, only: Sequence[str] = ()) -> tuple[list[str], list[list[
     columns["images"] = lambda row: str(row.record.worst.count)
     if any(row.wide for row in board.rows):
         columns["wide"] = wide
+    if any(row.known for row in board.rows):
+        columns["best known"] = known
     columns |= {
         "seed (others)": seeds,
         "parameters": lambda row: str(row.record.model["parameters"]),
         "MACs": lambda row: str(row.record.model["macs"]),
         "forward": lambda row: str(row.passes[0]),
         "backward": lambda row: str(row.passes[1]),
+        "CPU seconds": lambda row: f"{row.record.spent.get('cpu_seconds', '')}",
         "teachers": lambda row: ", ".join(sorted(row.record.teachers)) or "none",
         "doubts": lambda row: "; ".join(row.record.doubts),
     }
-    known = {name.partition(":")[0]: name for name in columns} | {name: name for name in columns}
+    typed = {name.partition(":")[0]: name for name in columns} | {name: name for name in columns}
     for name in only:
-        if name not in known:
+        if name not in typed:
             raise UnknownName("column", name, columns)
-    wanted = [known[name] for name in only] or list(columns)
+    wanted = [typed[name] for name in only] or list(columns)
     return wanted, [[columns[name](row) for name in wanted] for row in board.rows]
 
 
 def wide(row: Row) -> str:
     """The worst case over the cheap attacks on the whole test set, with its own count."""
     return f"{row.wide} of {row.wide.count}" if row.wide else ""
+
+
+def known(row: Row) -> str:
+    """What survives every record of the row's network, and how many there are."""
+    return f"{row.known.share} in {len(row.known.first)} records" if row.known else ""
 
 
 def seeds(row: Row) -> str:
@@ -114,7 +122,17 @@ def note(board: Board) -> str:
         f"{board.contest.title}: percent of the images answered right, with 95 % Wilson intervals; "
         "robust is the worst case over all attacks, image by image. Ranks that paired tests "
         "cannot tell apart are intervals; rows with doubts stand below the others."
-    )
+    ) + chosen(board)
+
+
+def chosen(board: Board) -> str:
+    """What else must be said: which records were asked for, and what best known means."""
+    words = f" Only {board.only}; ranks are among these." if board.only else ""
+    if any(row.known for row in board.rows):
+        words += (
+            " Best known: survives every record of the same network, so robust are at most so many."
+        )
+    return words
 
 
 def _markdown(text: str) -> str:

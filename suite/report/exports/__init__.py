@@ -1,0 +1,1 @@
+"""Boards in the formats of others; one format a file."""

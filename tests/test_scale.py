@@ -1,0 +1,91 @@
+"""Ten thousand records fold into a board in seconds, measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ledger import PANEL, cell, made
+from robustbench_kd.ops.bitset import packed
+from robustbench_kd.records import Cell, Record, digest, summed, worst_case
+from robustbench_kd.shelf import load_records
+
+COUNT = 10_000
+SEEDS = 4  # of each student, so that there are 2,500 rows
+LIKE = made("", [True] * 1000)
+SECONDS, MEGABYTES = 5.0, 500.0
+FOLD = """
+import json, resource, sys, time
+from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
+from robustbench_kd.report.board import fold
+from robustbench_kd.shelf import take_stock
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+start, before = time.process_time(), peak()
+stock = take_stock(sys.argv[1], "fashion-linf")
+board = fold(FASHION_LINF, list(stock.records.values()))
+spent = time.process_time() - start
+found = {"records": len(stock.records), "rows": len(board.rows), "refused": len(stock.refused)}
+print(json.dumps({**found, "seconds": spent, "megabytes": peak() - before}))
+"""
+
+
+def one(number: int, noise: random.Random) -> Record:
+    """A student of some strength, of whom each attack breaks a few more of a thousand examples."""
+    easy, hard = noise.getrandbits(1000), noise.getrandbits(1000)
+    left = noise.choice((easy, easy | hard, easy & hard))
+    cells = []
+    for attack in PANEL:
+        flags = left if attack == "untouched" else left & ~(1 << noise.randrange(1000))
+        bits = packed(flags, 1000)
+        cells.append(Cell(attack, {"eps": 0.1}, 0, 1000, flags.bit_count(), bits, 7, 3))
+    label, seed = f"defense-{number // SEEDS}", number % SEEDS
+    return replace(
+        LIKE,
+        defense={"name": label, "label": label},
+        model={**LIKE.model, "weights": digest([label, seed])},
+        seed=seed,
+        cells=tuple(cells),
+        robust=summed(worst_case(cells)),
+    )
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_fold_in_five_seconds_and_five_hundred_megabytes(
+    tmp_path: Path,
+) -> None:
+    """CPU time of the process that folds, so a busy machine is not held against it.
+
+    Memory is the peak above what the imports take: a build of torch alone may map 500 MB.
+    """
+    folder, noise = tmp_path / "fashion-linf", random.Random(0)
+    folder.mkdir()
+    for number in range(COUNT):
+        text = json.dumps(one(number, noise).json(), indent=1, sort_keys=True)
+        (folder / f"{number:05}.json").write_text(text, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-c", FOLD, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    found = json.loads(ran.stdout)
+    assert (found["records"], found["rows"], found["refused"]) == (COUNT, COUNT // SEEDS, 0)
+    assert found["seconds"] < SECONDS, found
+    assert found["megabytes"] < MEGABYTES, found
+
+
+def test_a_record_read_and_written_again_has_the_same_bytes(tmp_path: Path) -> None:
+    """What is read quickly is what was written: digests and claims of old records stand."""
+    record = made("a", [n % 3 > 0 for n in range(1000)], wide=(cell("untouched", [True] * 9),))
+    (tmp_path / "fashion-linf").mkdir()
+    text = json.dumps(record.json(), indent=1, sort_keys=True)
+    (tmp_path / "fashion-linf" / "a.json").write_text(text, encoding="utf-8")
+    (again,) = load_records(tmp_path)
+    assert again == record
+    assert json.dumps(again.json(), indent=1, sort_keys=True) == text
+    body = {k: v for k, v in json.loads(text).items() if k != "id"}
+    assert again.id == digest(body)
+    assert again.robust == summed(record.flags)
