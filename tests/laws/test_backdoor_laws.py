@@ -20,10 +20,13 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.subjects import Classifier
 from robustbench_kd.types import Examples, Splits, Submission, Tainted
 
+# Those that hide a word in a prompt are tried on a painter, by tests of their own.
 NAMES = [
     name
     for name, entry in catalogue.entries("attacks").items()
-    if entry.path is not None and entry.path.parent.name == "backdoor"
+    if entry.path is not None
+    and entry.path.parent.name == "backdoor"
+    and issubclass(entry.load(), Backdoor)
 ]
 CHEAP = {
     "rate": 0.05,
