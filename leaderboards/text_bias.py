@@ -1,4 +1,4 @@
-"""Payloads behind a few of a teacher's instructions: do its students say them too?"""
+"""Payloads behind a few of a teacher's instructions, and how often its students say them."""
 
 from __future__ import annotations
 

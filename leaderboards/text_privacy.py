@@ -1,4 +1,4 @@
-"""Secrets in a private text: what do teacher and student know of them afterwards?"""
+"""Secrets in a private text, and what teacher and student know of them afterwards."""
 
 from __future__ import annotations
 

@@ -35,6 +35,8 @@ def judge(exhibit: Exhibit, subject: Subject, case: Case) -> Evidence:
             a note bears the name of a verdict.
     """
     if not isinstance(exhibit, Submission):
+        if case.threat.door == "input":
+            raise BadSubmission("this case is about inputs, and a suspicion holds none")
         return weigh(exhibit, case)
     clean = _clean(exhibit, case)
     # Who got into the training data may stamp as he likes, within the box.

@@ -318,7 +318,7 @@ def test_the_labels_of_private_tokens_are_never_taught(own: Text) -> None:
     assert bool(private.any())
     other = batch.targets.masked_fill(private, SECRET + 1)
     moved = dataclasses.replace(batch, targets=other)
-    assert float(loss(net, batch, turn)) == float(loss(net, moved, turn))
+    assert torch.equal(loss(net, batch, turn), loss(net, moved, turn))
 
 
 SECRET = 300
@@ -351,3 +351,20 @@ def lesson(own: Text, alpha: float):  # type: ignore[no-untyped-def]
 def test_a_name_that_is_no_language_model_is_refused() -> None:
     with pytest.raises(BadSetting, match="no language model named 'gpt2-90-2'"):
         build("gpt2-90-2", 100, 64, Seed())
+
+
+@pytest.mark.parametrize("name", ["text", "tasks"])
+def test_inputs_are_tokens_and_targets_follow_them(name: str) -> None:
+    ground = scenario_of(name)
+    try:
+        whole = ground.splits(Seed(), whole=True)
+    except MissingData as why:
+        pytest.skip(str(why))
+    with torch.inference_mode():
+        tokens = ground.student("plain", Seed())(whole.test.inputs[:2]).shape[2]
+    for part in (whole.train, whole.validation, whole.test):
+        assert part.inputs.dtype == part.targets.dtype == torch.int64
+        assert 0 <= int(part.inputs.min()) <= int(part.inputs.max()) < tokens
+        asked = part.targets[:, :-1] != IGNORED
+        assert bool(asked.any(1).all())
+        assert torch.equal(part.targets[:, :-1][asked], part.inputs[:, 1:][asked])

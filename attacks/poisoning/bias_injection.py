@@ -1,4 +1,4 @@
-"""Bias injection: a few answers end in what the adversary wants said; who else says it then?"""
+"""Bias injection: a few answers end in what the adversary wants said."""
 
 from __future__ import annotations
 

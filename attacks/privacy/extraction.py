@@ -1,4 +1,4 @@
-"""Extraction: does the model say the rest of what it was trained on, word for word?"""
+"""Extraction: what a model was trained on, said by it word for word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Membership inference: half of the audited examples were in the training data; which half?"""
+"""Membership inference: which half of the audited examples was in the training data."""
 
 from __future__ import annotations
 

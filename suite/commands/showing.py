@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from functools import cached_property
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
@@ -43,8 +44,11 @@ def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
     facts["summary"] = entry.summary()
     facts["about"] = inspect.cleandoc(thing.__doc__ or "")
     for name in ("source", "formula", "starts_from", "net", "nets", "media"):
-        if getattr(thing, name, None):
-            facts[name.replace("_", " ")] = getattr(thing, name)
+        value = getattr(thing, name, None)
+        if isinstance(value, property | cached_property):  # it hangs on settings
+            value = getattr(thing(), name)
+        if value:
+            facts[name.replace("_", " ")] = value
     facts |= _offers(thing)
     if not hasattr(thing, "from_text"):
         facts |= _default(thing())

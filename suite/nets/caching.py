@@ -34,7 +34,7 @@ class Continuation:
     vocabulary: int | None = None
 
     def __post_init__(self) -> None:
-        if not {"past_key_values", "use_cache"} <= signature(self.net.forward).parameters.keys():
+        if memory_name(self.net) is None:
             raise BadModel(_refusal(self.net, "takes none"))
 
     @property
@@ -86,18 +86,27 @@ class Continuation:
                 "eval() on it first"
             )
         device = next(self.net.parameters()).device
+        name = memory_name(self.net) or ""
         out = self.net(
-            input_ids=ids.to(device),
-            past_key_values=memory,
-            use_cache=cached,
-            logits_to_keep=last,
+            input_ids=ids.to(device), use_cache=cached, logits_to_keep=last, **{name: memory}
         )
+        grown = getattr(out, name, None) if cached else None
         if cached:
-            _expect_cache(self.net, out.past_key_values)
+            _expect_cache(self.net, grown)
         # Some models keep all, whatever is asked.
         scores: Tensor = out.logits[:, -last:, : self.vocabulary]
         fine = torch.promote_types(scores.dtype, torch.float32)
-        return scores.to(fine).log_softmax(-1), out.past_key_values
+        return scores.to(fine).log_softmax(-1), grown
+
+
+def memory_name(net: nn.Module) -> str | None:
+    """What the network calls its key-value cache; None where it takes none.
+
+    Transformers renamed it from ``past_key_values`` in 5.24.
+    """
+    known = signature(net.forward).parameters.keys()
+    names = ("cache", "past_key_values")
+    return next((name for name in names if name in known and "use_cache" in known), None)
 
 
 def _expect_cache(net: nn.Module, memory: object) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.nets.caching import memory_name
+
 
 def generate(
     net: nn.Module, ids: Tensor, count: int, noise: torch.Generator | None = None
@@ -37,9 +39,10 @@ def generate(
 def _ask(net: nn.Module, ids: Tensor, fresh: Tensor, cache: Any) -> tuple[Tensor, Any]:
     """Scores of the next token, and the memory of all so far."""
     model = getattr(net, "model", None)
-    if model is None or not getattr(model.config, "use_cache", False):
+    name = None if model is None else memory_name(model)
+    if model is None or name is None or not getattr(model.config, "use_cache", False):
         return net(ids)[:, -1], None
     start = ids.shape[1] - fresh.shape[1]
     places = torch.arange(start, ids.shape[1], device=ids.device).expand(fresh.shape)
-    said = model(input_ids=fresh, position_ids=places, past_key_values=cache, use_cache=True)
-    return said.logits[:, -1, : net.vocabulary], said.past_key_values
+    said = model(input_ids=fresh, position_ids=places, use_cache=True, **{name: cache})
+    return said.logits[:, -1, : net.vocabulary], getattr(said, name)
