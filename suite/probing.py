@@ -183,11 +183,12 @@ def _weighed(
 ) -> dict[str, Tensor]:
     """The judge's columns on one attack, with the ids."""
     attack = plot.attacks[text]
+    planted = plot.taint.secret()  # the judge's own copy of what all attacks planted
     doses = {
         int(i): int(n)
-        for secret in secrets.values()
-        if "dose" in secret
-        for i, n in zip(secret["ids"], secret["dose"], strict=True)
+        for key in planted
+        if key.endswith(".dose")
+        for i, n in zip(planted[key.replace(".dose", ".ids")], planted[key], strict=True)
     }
     seed = Seed(plot.taint.seed) / "probe" / attack.name
     exhibit = attack.after(subject, data, secrets[text], seed)
