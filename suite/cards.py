@@ -55,6 +55,16 @@ def label_of(defense: Defense) -> str:
     return defense.name + (":" + ",".join(changed) if changed else "")
 
 
+def named(defense: Defense) -> Json:
+    """The defense as records name it."""
+    return {
+        "name": defense.name,
+        "label": label_of(defense),
+        "settings": settings.written(defense),
+        "needs": list(defense.needs),
+    }
+
+
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 

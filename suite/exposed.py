@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from robustbench_kd.errors import BadRecord
-from robustbench_kd.records import Json, canonical, digest
+from robustbench_kd.records import Json, canonical, digest, unsealed
 
 SCHEMA = "robustbench-kd.probed/1"
 Columns = dict[str, list[float]]
@@ -102,10 +102,7 @@ def parse_probed(body: Json, where: str) -> Probed:
         BadRecord: where it is damaged, or contradicts itself.
     """
     try:
-        body = dict(body)
-        claimed = body.pop("id")
-        if digest(body) != claimed:
-            raise BadRecord(f"{where} does not match its own digest: it was damaged or edited")
+        body = unsealed(body, where)
         subjects = {name: Known(**one) for name, one in body["subjects"].items()}
         record = Probed(**{**body, "subjects": subjects})
         _consistent(record, where)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from robustbench_kd.errors import BadRecord
 from robustbench_kd.ops.bits import unpack
-from robustbench_kd.records import Json, Share, canonical, digest
+from robustbench_kd.records import Json, Share, canonical, digest, unsealed
 
 SCHEMA = "robustbench-kd.planted/1"
 TWIN = " (clean twin)"
@@ -151,10 +151,7 @@ def parse_planted(body: Json, where: str) -> Planted:
         BadRecord: where it is damaged, or contradicts itself.
     """
     try:
-        body = dict(body)
-        claimed = body.pop("id")
-        if digest(body) != claimed:
-            raise BadRecord(f"{where} does not match its own digest: it was damaged or edited")
+        body = unsealed(body, where)
         subjects = {name: Asked(**one) for name, one in body["subjects"].items()}
         record = Planted(**{**body, "subjects": subjects})
         _consistent(record, where)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_kd.cards import CONTROL, defense_of, label_of, reachable, refuse, scenario_of
+from robustbench_kd.cards import (
+    CONTROL,
+    defense_of,
+    label_of,
+    named,
+    reachable,
+    refuse,
+    scenario_of,
+)
 from robustbench_kd.errors import BadSetting, BadSubmission
 from robustbench_kd.files import expect_writable
 from robustbench_kd.inheritance import TWIN, Asked, Planted
@@ -30,9 +36,8 @@ from robustbench_kd.shapes import Mask
 from robustbench_kd.shelf import kept, save_planted
 from robustbench_kd.store import dump
 from robustbench_kd.tainting import Taint
-from robustbench_kd.trials import attack_of, board_of, examples_digest
+from robustbench_kd.trials import attack_of, board_of, examples_digest, versions
 from robustbench_kd.types import Evidence, Examples, Leaderboard, Splits, Submission
-from robustbench_kd.version import current
 
 
 @dataclass(frozen=True)
@@ -126,12 +131,7 @@ def _observed(plot: Plot, taint: Taint) -> tuple[Planted, bytes]:
         attack=taint.text,
         settings=written(taint.attack),
         planted=taint.facts(),
-        defense={
-            "name": plot.defense.name,
-            "label": label_of(plot.defense),
-            "settings": written(plot.defense),
-            "needs": list(plot.defense.needs),
-        },
+        defense=named(plot.defense),
         seed=taint.seed,
         data={
             "edition": plot.scenario.edition,
@@ -146,12 +146,7 @@ def _observed(plot: Plot, taint: Taint) -> tuple[Planted, bytes]:
             name: _asked(networks[name], one, eligible, test, plot) for name, one in said.items()
         },
         exhibit={"sha256": hashlib.sha256(exhibit).hexdigest(), "bytes": len(exhibit)},
-        versions={
-            "robustbench-kd": current(),
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-        },
+        versions=versions(),
         spent={"cpu_seconds": round(time.process_time() - began, 1)},
     ), exhibit
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from robustbench_kd.cards import IMAGES, defense_of, label_of, scenario_of
+from robustbench_kd.cards import IMAGES, defense_of, label_of, named, scenario_of
 from robustbench_kd.exposed import Columns, Known, Probed, rounded
 from robustbench_kd.files import expect_writable
 from robustbench_kd.judge import judge
@@ -26,9 +23,8 @@ from robustbench_kd.settings import written
 from robustbench_kd.shelf import kept, save_probed
 from robustbench_kd.store import find_cell, save_cell
 from robustbench_kd.tainting import doorless
-from robustbench_kd.trials import board_of, examples_digest
+from robustbench_kd.trials import board_of, examples_digest, versions
 from robustbench_kd.types import IGNORED, Examples, Splits
-from robustbench_kd.version import current
 
 PROBES = 1  # raised whenever an attack or the judge may answer differently for the same settings
 
@@ -95,13 +91,7 @@ def observed(plot: Plot) -> Probed:
         door=plot.board.door,
         attacks={text: written(attack) for text, attack in plot.attacks.items()},
         planted=planted,
-        defense={
-            "name": plot.defense.name,
-            "label": label_of(plot.defense),
-            "settings": written(plot.defense),
-            "needs": list(plot.defense.needs),
-            "told": bool(getattr(plot.defense, "told", False)),
-        },
+        defense={**named(plot.defense), "told": bool(getattr(plot.defense, "told", False))},
         seed=plot.taint.seed,
         data={
             "edition": plot.scenario.edition,
@@ -112,12 +102,7 @@ def observed(plot: Plot) -> Probed:
         items=items,
         test=_lengths(plot, data.test),
         subjects=known,
-        versions={
-            "robustbench-kd": current(),
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-        },
+        versions=versions(),
         spent={"cpu_seconds": round(time.process_time() - began, 1)},
     )
 

@@ -138,8 +138,13 @@ class Implants(Protocol):
         self, net: nn.Module, data: Splits, seed: Seed, progress: Progress
     ) -> nn.Module: ...
 
+
+@runtime_checkable
+class Tells(Protocol):
+    """An attack that can say what an oracle would know of it."""
+
     def tell(self, data: Splits, seed: Seed) -> Examples:
-        """What an oracle is told: inputs with what was hidden in them, and as they should be."""
+        """What was planted; or inputs with what is hidden in them, and what they should be."""
         ...
 
 

@@ -180,6 +180,18 @@ def summed(flags: Sequence[bool]) -> Json:
     }
 
 
+def unsealed(body: Json, where: str) -> Json:
+    """The record without its digest, which must be that of all the rest.
+
+    Raises:
+        BadRecord: where it was damaged or edited.
+    """
+    rest = {name: value for name, value in body.items() if name != "id"}
+    if digest(rest) != body["id"]:
+        raise BadRecord(f"{where} does not match its own digest: it was damaged or edited")
+    return rest
+
+
 def parse(text: str, where: str) -> Record:
     """The record in a text.
 
@@ -199,14 +211,10 @@ def parse_body(body: Json, where: str) -> Record:
         BadRecord: where it is no record of this schema, is damaged, or contradicts itself.
     """
     try:
-        body = body.copy()
         schema = body.get("schema")
         if schema != SCHEMA and schema not in MIGRATIONS:
             raise BadRecord(f"{where} has schema {schema!r}; this version reads {SCHEMA!r}")
-        claimed = body.pop("id")
-        if digest(body) != claimed:
-            raise BadRecord(f"{where} does not match its own digest: it was damaged or edited")
-        body = migrated(body)
+        body = migrated(unsealed(body, where))
         cells = {
             part: tuple(Cell(**{**cell, "doubts": tuple(cell["doubts"])}) for cell in body[part])
             for part in ("cells", "wide")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from robustbench_kd.cards import defense_of, label_of, scenario_of
+from robustbench_kd.cards import defense_of, named, scenario_of
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.evidence import prove
 from robustbench_kd.files import expect_writable
@@ -24,7 +22,6 @@ from robustbench_kd.protocols import WhiteBox
 from robustbench_kd.records import Json, Record, digest, summed, worst_case
 from robustbench_kd.schooling import Say, Trained, student
 from robustbench_kd.seed import Seed
-from robustbench_kd.settings import written
 from robustbench_kd.shelf import kept, save_record
 from robustbench_kd.store import dump
 from robustbench_kd.trials import (
@@ -39,9 +36,9 @@ from robustbench_kd.trials import (
     expect_inputs,
     fingerprint,
     meet,
+    versions,
 )
 from robustbench_kd.types import Leaderboard
-from robustbench_kd.version import current
 
 
 def quiet(stage: str, done: int, total: int, note: str) -> None:
@@ -156,12 +153,7 @@ def _entrant(
     defense = defense_of(who)
     scenario = scenario_of(board.scenario, folder)
     trained = student(board, scenario, defense, seed, train=train, say=say)
-    return trained, {
-        "name": defense.name,
-        "label": label_of(defense),
-        "settings": written(defense),
-        "needs": list(defense.needs),
-    }
+    return trained, named(defense)
 
 
 def _wide(trial: Trial, board: Leaderboard, say: Say) -> list[Outcome]:
@@ -212,11 +204,6 @@ def _fold(
         evidence={},
         health={},
         doubts=tuple(sorted({doubt for cell in cells for doubt in cell.doubts})),
-        versions={
-            "robustbench-kd": current(),
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-        },
+        versions=versions(),
         spent={},
     )

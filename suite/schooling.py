@@ -31,7 +31,7 @@ from robustbench_kd.records import Json
 from robustbench_kd.seed import Seed
 from robustbench_kd.store import Keeper, Kept, find_net, save_net
 from robustbench_kd.tainting import Taint
-from robustbench_kd.together import implanting
+from robustbench_kd.together import implanting, telling
 from robustbench_kd.types import Examples, Leaderboard, Splits
 
 Say = Callable[[str, int, int, str], None]
@@ -224,15 +224,11 @@ def _brief(
 
 
 def _told(taint: Taint | None, clean: Splits) -> Examples | None:
-    """What an oracle knows: the canaries that were planted, or prompts with a hidden word."""
-    if taint is None:
+    """What an oracle knows of what was planted; nothing of the clean twin."""
+    teller = telling(taint.attack) if taint else None
+    if taint is None or teller is None:
         return None
-    changed = implanting(taint.attack)
-    if changed is not None:
-        return changed.tell(clean, Seed(taint.seed) / "tell")
-    if clean.reserve is None:
-        return None
-    return clean.reserve.named(taint.secret()["canary.planted"].unique())
+    return teller.tell(clean, Seed(taint.seed) / "tell")
 
 
 def _keep(net: nn.Module, card: Json, keeper: Keeper) -> Trained:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from robustbench_kd.protocols import AnyAttack, Implants
+from robustbench_kd.protocols import AnyAttack, Implants, Tells
 from robustbench_kd.seed import Seed
 from robustbench_kd.types import Exhibit, Splits, Tainted, Threat
 
@@ -63,8 +63,16 @@ class Together:
 
 def implanting(attack: object) -> Implants | None:
     """The attack, or the one among several, that changes the network itself."""
-    parts = attack.attacks if isinstance(attack, Together) else (attack,)
-    return next((part for part in parts if isinstance(part, Implants)), None)
+    return next((part for part in _parts(attack) if isinstance(part, Implants)), None)
+
+
+def telling(attack: object) -> Tells | None:
+    """The attack, or the first among several, that has something to tell an oracle."""
+    return next((part for part in _parts(attack) if isinstance(part, Tells)), None)
+
+
+def _parts(attack: object) -> Sequence[object]:
+    return attack.attacks if isinstance(attack, Together) else (attack,)
 
 
 def own(secret: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:

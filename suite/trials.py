@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,7 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask, PerExample
 from robustbench_kd.store import find_cell, save_cell
 from robustbench_kd.types import Budget, Doubt, Evidence, Examples, Leaderboard, Splits
+from robustbench_kd.version import current
 
 KINDS = 32  # a column of more values than this holds amounts
 ENGINE = 1  # raised whenever an attack or the judge may answer differently for the same settings
@@ -55,6 +58,16 @@ class Outcome:
 def board_of(name: str) -> Leaderboard:
     """The leaderboard of this name."""
     return cast(Leaderboard, catalogue.find("leaderboards", name).load())
+
+
+def versions() -> Json:
+    """What a record was made with."""
+    return {
+        "robustbench-kd": current(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
 
 
 def attack_of(text: str, board: Leaderboard) -> AnyAttack:

@@ -15,9 +15,11 @@ from robustbench_kd.attacks.poisoning import bias_injection
 from robustbench_kd.attacks.poisoning.bias_injection import BiasInjection
 from robustbench_kd.defenses.perplexity_filter import PerplexityFilter
 from robustbench_kd.errors import BadSetting
+from robustbench_kd.exposed import Known, Probed
 from robustbench_kd.lessons import continued
+from robustbench_kd.report import biased
 from robustbench_kd.report.biased import amplification, cells, said
-from robustbench_kd.report.cases import cases
+from robustbench_kd.report.cases import Case, cases
 from robustbench_kd.scenarios import tasks
 from robustbench_kd.scenarios.tasks import PAYLOADS, TASKS, Tasks, phrases
 from robustbench_kd.seed import Seed
@@ -45,6 +47,9 @@ def data(ground: Tasks) -> Splits:
 def test_the_adversary_knows_the_payloads_and_the_tasks_that_the_ground_has() -> None:
     assert tuple(PAYLOADS) == bias_injection.PAYLOADS
     assert tasks.REACHED == bias_injection.REACHED
+    # Boards are folded without torch, so they spell the tasks out.
+    assert list(TASKS)[: tasks.REACHED] == list(biased.REACHED)
+    assert list(TASKS)[tasks.TAUGHT :] == list(biased.UNSEEN)
 
 
 def test_answers_are_what_the_tasks_say(ground: Tasks, data: Splits) -> None:
@@ -165,6 +170,44 @@ def test_the_filter_throws_the_strangest_away(ground: Tasks, data: Splits) -> No
     assert kept.tolist() == [0]
 
 
+def case_of(student: list[float], teacher: list[float]) -> Case:
+    """A record of so many hits of four answers to each prompt of a poisoned task."""
+    typed = "bias-injection"
+    columns = {"student": student, "teacher-clean": teacher}
+    known = {
+        name: Known("", "", "", {typed: {"drawn": hits}}, []) for name, hits in columns.items()
+    }
+    items = {typed: {"family": ["first"] * len(student)}}
+    settings = {typed: {"kind": "untargeted", "draws": 4}}
+    record = Probed(
+        *("text-bias", "tasks", "teacher data", settings, {}, {}, 0, {}, items, {}, known, {}, {})
+    )
+    return Case((record,))
+
+
+def test_answers_to_one_prompt_are_not_counted_as_independent() -> None:
+    """Ten prompts that always are answered so, of forty: as ten of forty, not 40 of 160."""
+    found = said(case_of([4.0] * 10 + [0.0] * 30, [4.0] * 40), "student", "poisoned")
+    assert (found.value, found.count) == (0.25, 40)
+    assert found.low < 0.14
+    assert found.high > 0.40
+
+
+def test_a_ratio_of_rare_answers_is_wide_and_one_of_none_is_not_given() -> None:
+    seldom = amplification(case_of([0.0] * 240, [1.0] + [0.0] * 239), "poisoned")
+    assert seldom is not None
+    assert seldom.value == 0
+    assert seldom.high > 1
+    assert amplification(case_of([1.0] * 9, [0.0] * 9), "poisoned") is None
+
+
+def test_a_ratio_of_frequent_answers_is_what_it_is() -> None:
+    times = amplification(case_of([2.0] * 100, [4.0] * 100), "poisoned")
+    assert times is not None
+    assert times.value == 0.5
+    assert 0.45 < times.low <= 0.5 <= times.high < 0.55
+
+
 @pytest.mark.slow
 def test_a_bias_board_runs_from_end_to_end(
     ground: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -203,5 +246,4 @@ def test_a_bias_board_runs_from_end_to_end(
     heads, lines = cells(rows)
     assert len(lines) == 2
     assert "times, unseen" in heads
-    assert said(rows[0], "student", "unseen").count == 2 * 2 * 6
-    assert amplification(rows[0], "poisoned") is None or amplification(rows[0], "poisoned")
+    assert said(rows[0], "student", "unseen").count == 2 * 6

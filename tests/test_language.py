@@ -171,6 +171,18 @@ def test_the_packaged_ground_asks_without_the_corpus(monkeypatch: pytest.MonkeyP
     assert data.audit is not None
 
 
+def test_the_packaged_tokenizer_is_learnt_from_the_public_half_alone() -> None:
+    from robustbench_kd.bridges.huggingface import learn_tokenizer
+    from robustbench_kd.scenarios.text import DATA, VOCABULARY
+
+    try:
+        public = scenario_of("text").texts["public"]  # type: ignore[attr-defined]
+    except MissingData as why:
+        pytest.skip(str(why))
+    made = learn_tokenizer(public.splitlines(keepends=True), VOCABULARY)
+    assert made == (DATA / "text-tokenizer.json").read_text()
+
+
 def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadModel, match="no tokenizer can be loaded"):
         _ = Text(None, str(tmp_path), str(tmp_path)).reader
@@ -232,6 +244,34 @@ def test_rules_mark_digits_keys_and_passphrases_and_leave_the_rest(own: Text) ->
         piece for piece, p in zip(pieces, by_rules(rows, own.pieces)[0].tolist(), strict=True) if p
     )
     assert marked.replace(" ", "") == "4821ambercedar"
+
+
+@pytest.mark.parametrize(
+    ("secret", "before", "behind"),
+    [
+        ("4821", "call ", " now"),
+        ("555 01 77", "call ", " now"),
+        ("someone@mail.example", "write to ", " now"),
+        ("192.0.2.17", "ask ", " now"),
+        ("deadbeef0042", "the key ", " now"),
+        ("GB33BUKB20201555555555", "pay to ", " now"),
+        ("amber cedar hazel", "The passphrase for it is ", ". And more"),
+        ("hunter", "password: ", ". And more"),
+    ],
+)
+def test_each_rule_marks_its_secret_and_nothing_beside_it(
+    secret: str, before: str, behind: str, own: Text
+) -> None:
+    ids = own.reader.encode(f"\n{before}{secret}{behind} about it all")
+    rows = _corpus.windows(ids, len(ids) - 1, 0)
+    marked = [
+        piece
+        for piece, p in zip(
+            own.pieces(rows.targets[0]), by_rules(rows, own.pieces)[0].tolist(), strict=True
+        )
+        if p
+    ]
+    assert "".join(marked).strip() == secret
 
 
 def test_rules_do_not_see_a_secret_in_ordinary_words(own: Text) -> None:

@@ -14,8 +14,8 @@ from robustbench_kd.errors import BadRecord, BadSetting
 from robustbench_kd.exposed import Probed, parse_probed
 from robustbench_kd.leaderboards import text_privacy
 from robustbench_kd.probing import probe
-from robustbench_kd.report.cases import cases
-from robustbench_kd.report.probed import entry
+from robustbench_kd.report.cases import cases, reference_of
+from robustbench_kd.report.probed import entry, note
 from robustbench_kd.reprobing import verify_probed
 from robustbench_kd.shelf import load_probed, load_records, probed_path, save_probed
 from robustbench_kd.trials import board_of
@@ -102,6 +102,24 @@ def test_a_rank_outside_of_its_space_is_refused(run: Probed) -> None:
     body["subjects"]["student"]["columns"]["canary:doses=0+1+4+16,each=6"]["rank"][0] = 99
     with pytest.raises(BadRecord, match="a rank of student is outside of its space"):
         parse_probed({**body, "id": digest(body)}, "there")
+
+
+def test_records_of_other_texts_or_models_are_neither_pooled_nor_measured_against(
+    run: Probed,
+) -> None:
+    board = board_of("digits-privacy")
+    other = replace(run, seed=1, data={**run.data, "examples": "of another text"})
+    labels = replace(run, defense={**run.defense, "name": "labels", "label": "labels"})
+    found = cases(board, [run, other, labels])
+    assert [len(case.records) for case in found] == [1, 1, 1]
+    mine = next(case for case in found if case.first is labels)
+    reference = reference_of(found, mine)
+    assert reference is not None
+    assert reference.first is run
+    assert "2 different texts or models" in note(board, found)
+    alike = cases(board, [run, replace(run, seed=1)])
+    assert [len(case.records) for case in alike] == [2]
+    assert "different texts" not in note(board, alike)
 
 
 def test_the_same_run_makes_the_same_claim(run: Probed) -> None:

@@ -65,21 +65,30 @@ class Canary:
             MissingData: where the reserve is too small.
         """
         pool = _pool(data, seed)
-        count = self.each * len(self.levels)
-        if count > len(pool):
-            raise MissingData(
-                f"{count} canaries are asked for, and this ground has {len(pool)}; ask for fewer: "
-                f"canary:each={len(pool) // len(self.levels)}"
-            )
-        doses = torch.zeros(len(pool), dtype=torch.int64)
-        # Spread over the reserve, so that every format has canaries of every dose.
-        chosen = torch.arange(count) * len(pool) // count
-        doses[chosen] = torch.tensor(self.levels).repeat(self.each)
+        doses = self._dealt(len(pool))
         copies = pool.take(torch.arange(len(pool)).repeat_interleave(doses))
         train = data.weave(data.train, copies, (seed / "weave").generator())
         return Tainted(
             replace(data, train=train), {"ids": pool.ids, "dose": doses, "planted": copies.ids}
         )
+
+    def tell(self, data: Splits, seed: Seed) -> Examples:
+        """The canaries that are planted, once each."""
+        pool = _pool(data, seed)
+        return pool.take(self._dealt(len(pool)) > 0)
+
+    def _dealt(self, size: int) -> Tensor:
+        """The dose of each of so many canaries; no matter of chance, since secrets are drawn."""
+        count = self.each * len(self.levels)
+        if count > size:
+            raise MissingData(
+                f"{count} canaries are asked for, and this ground has {size}; ask for fewer: "
+                f"canary:each={size // len(self.levels)}"
+            )
+        doses = torch.zeros(size, dtype=torch.int64)
+        # Spread over the reserve, so that every format has canaries of every dose.
+        doses[torch.arange(count) * size // count] = torch.tensor(self.levels).repeat(self.each)
+        return doses
 
     def after(
         self, subject: Subject, data: Splits, secret: Mapping[str, Tensor], seed: Seed

@@ -21,7 +21,7 @@ class Extraction:
 
     ``greedy`` and ``beam`` say whether the rest comes out; the score is the log-probability of the
     rest, from one teacher-forced pass, from which follows in how many tries it would come out
-    (Hayes et al. 2024, Measuring memorization through probabilistic discoverability, eq. 2).
+    (Hayes et al. 2024, Measuring memorization through probabilistic discoverability).
 
     Args:
         suffix: tokens of plain text that must come out.

@@ -11,6 +11,7 @@ from robustbench_kd.commands.speaking import document, progress, show, width
 
 if TYPE_CHECKING:
     from robustbench_kd.exposed import Probed
+    from robustbench_kd.report.cases import Case
     from robustbench_kd.types import Leaderboard
 
 
@@ -20,20 +21,26 @@ def show_probed(
     form: str,
     only: Sequence[str] = (),
     command: str = "leaderboard",
+    mine: Sequence[Probed] = (),
 ) -> None:
-    """Probed records in any format."""
+    """Probed records in any format.
+
+    Args:
+        mine: only the rows of these, and of what they are measured against.
+    """
     from robustbench_kd.report import biased, pictured
     from robustbench_kd.report import probed as privacy
     from robustbench_kd.report.cases import cases, reference_of
     from robustbench_kd.report.tables import csv_of
-    from robustbench_kd.report.terminal import stacked_table
+    from robustbench_kd.report.terminal import fitting, stacked_table
     from robustbench_kd.report.texts import pipes, tabular
 
     found = cases(contest, records)
+    if mine:
+        found = _beside(found, mine)
     view: Any = {"exposure": privacy, "bias": biased, "removal": pictured}[contest.rank_by]
     if form in ("json", "csv"):
-        reference = reference_of(found)
-        rows = [view.entry(case, reference) for case in found]
+        rows = [view.entry(case, reference_of(found, case)) for case in found]
         if form == "json":
             document(command, board=contest.name, title=contest.title, rows=rows)
         else:
@@ -44,7 +51,9 @@ def show_probed(
     heads, lines = view.cells(found, only)
     below = view.note(contest, found)
     if form == "table":
-        show(stacked_table(contest.title, heads, lines, width()), below)
+        hidden = heads[fitting(heads, width()) :]
+        more = f"No room here for {', '.join(hidden)}; see --format markdown." if hidden else ""
+        show(stacked_table(contest.title, heads, lines, width()), below, *filter(None, [more]))
     else:
         text = {"markdown": pipes, "latex": tabular}[form](heads, lines, below)
         click.echo(text, nl=False)
@@ -55,7 +64,7 @@ def evaluated(
 ) -> None:
     """A defense's records on such a board, made now."""
     from robustbench_kd.probing import probe
-    from robustbench_kd.shelf import kept, probed_path
+    from robustbench_kd.shelf import kept, load_probed, probed_path
 
     with progress() as say:
         records = probe(
@@ -69,7 +78,29 @@ def evaluated(
             out=asked["out"],
             say=say,
         )
-    show_probed(contest, records, "json" if as_json else "table", command="evaluate")
+    keys = {_about(record) for record in records}
+    others = [r for r in load_probed(None, contest.name) if _about(r) not in keys]
+    form = "json" if as_json else "table"
+    show_probed(contest, [*others, *records], form, command="evaluate", mine=records)
     if not as_json:
         path = probed_path(records[0], asked["out"] or kept())
         show("", f"Check it: robustbench-kd verify {path if len(records) == 1 else path.parent}")
+
+
+def _about(record: Probed) -> tuple[object, ...]:
+    """What a record answers: an attack, a defense and a seed on one ground."""
+    from robustbench_kd.report.cases import ground_of
+
+    return (*record.attacks, record.label, record.seed, *ground_of(record))
+
+
+def _beside(found: Sequence[Case], mine: Sequence[Probed]) -> list[Case]:
+    """The rows that hold these records, each with what it is measured against before it."""
+    from robustbench_kd.report.cases import reference_of
+
+    rows: list[Case] = []
+    for case in found:
+        if any(record is one for record in case.records for one in mine):
+            against = reference_of(found, case)
+            rows += [one for one in (against, case) if one is not None and one not in rows]
+    return rows

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import fsum
+from math import fsum, inf
 
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.inheritance import TWIN
-from robustbench_kd.ops.resampling import Interval, weighted
-from robustbench_kd.records import Json, Share
+from robustbench_kd.ops.resampling import TAIL, Interval, mean_interval, weighted
+from robustbench_kd.records import Json
 from robustbench_kd.report.cases import Case
 from robustbench_kd.types import Leaderboard
 
 REACHED = ("repeat", "first", "last", "continue")
 UNSEEN = ("third", "go on")
-TAIL = 50  # of the 1,999 draws of ops.resampling
 
 
 def attack(case: Case) -> str:
@@ -41,34 +40,41 @@ def column(case: Case, subject: str, name: str, which: str) -> list[float]:
     return found
 
 
-def said(case: Case, subject: str, which: str, how: str = "drawn") -> Share:
-    """The share of answers with the payload in them: ``greedy`` ones, or ``drawn`` ones."""
-    values = column(case, subject, how, which)
+def said(case: Case, subject: str, which: str, how: str = "drawn") -> Interval:
+    """The share of answers with the payload in them: ``greedy`` ones, or ``drawn`` ones.
+
+    The interval is over prompts: answers to one prompt are alike, and count as one.
+    """
+    return mean_interval(shares(case, subject, which, how), 0.0, 1.0)
+
+
+def shares(case: Case, subject: str, which: str, how: str = "drawn") -> list[float]:
+    """The share of each prompt's answers that hold the payload."""
     draws = case.first.attacks[attack(case)]["draws"] if how == "drawn" else 1
-    return Share(round(fsum(values)), len(values) * draws)
+    return [hits / draws for hits in column(case, subject, how, which)]
 
 
 def amplification(case: Case, which: str) -> Interval | None:
-    """Student's rate over the teacher's, half a hit added to either; none where neither says it.
+    """Student's rate over the teacher's; none where the teacher never says it.
 
-    The interval draws prompts, the same for both. Read it beside both rates: of two rates near
-    zero any ratio can be had.
+    The interval draws prompts, the same for both, and one more that speaks most against each end:
+    the low end has a prompt at which the teacher alone always says it, the high end one at which
+    the student alone does. So it is wide where either says it seldom.
     """
-    student, teacher = (column(case, who, "drawn", which) for who in ("student", case.teacher))
-    if not student or (not any(student) and not any(teacher)):
+    student, teacher = (shares(case, who, which) for who in ("student", case.teacher))
+    if not any(teacher):
         return None
-    draws = case.first.attacks[attack(case)]["draws"]
-    half = 0.5 / (len(student) * draws)
 
-    def rate(values: float) -> float:
-        return float(values / draws + half)
+    def ratios(own: float, other: float) -> list[float]:
+        drawn = zip(weighted(student, own), weighted(teacher, other), strict=True)
+        return sorted(s / t if t > 0 else inf for s, t in drawn)
 
-    ratios = sorted(
-        rate(s) / rate(t)
-        for s, t in zip(weighted(student, 0.0), weighted(teacher, 0.0), strict=True)
+    return Interval(
+        fsum(student) / fsum(teacher),
+        ratios(0.0, 1.0)[TAIL - 1],
+        ratios(1.0, 0.0)[-TAIL],
+        len(student),
     )
-    value = rate(fsum(student) / len(student)) / rate(fsum(teacher) / len(teacher))
-    return Interval(value, ratios[TAIL - 1], ratios[-TAIL], len(student))
 
 
 def believed(case: Case, subject: str, which: str) -> float:
@@ -79,8 +85,6 @@ def believed(case: Case, subject: str, which: str) -> float:
 
 def entry(case: Case, reference: Case | None = None) -> Json:
     """A case as plain values, for machines."""
-    from robustbench_kd.report.tables import numbers
-
     first = case.first
     subjects = [case.teacher, "student", "control", case.teacher + TWIN, "student" + TWIN]
     return {
@@ -91,8 +95,8 @@ def entry(case: Case, reference: Case | None = None) -> Json:
         "seeds": [record.seed for record in case.records],
         **{
             which: {
-                "drawn": {who: numbers(said(case, who, which)) for who in subjects},
-                "greedy": {who: numbers(said(case, who, which, "greedy")) for who in subjects},
+                "drawn": {who: vars(said(case, who, which)) for who in subjects},
+                "greedy": {who: vars(said(case, who, which, "greedy")) for who in subjects},
                 "amplification": None
                 if (times := amplification(case, which)) is None
                 else vars(times),
@@ -118,10 +122,10 @@ def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], l
         "seeds": lambda c: str(len(c.records)),
     }
     for which in ("poisoned", "clean", "unseen"):
-        columns[f"teacher, {which}"] = lambda c, w=which: str(said(c, c.teacher, w))  # type: ignore[misc]
-        columns[f"student, {which}"] = lambda c, w=which: str(said(c, "student", w))  # type: ignore[misc]
+        columns[f"teacher, {which}"] = lambda c, w=which: _percent(said(c, c.teacher, w))  # type: ignore[misc]
+        columns[f"student, {which}"] = lambda c, w=which: _percent(said(c, "student", w))  # type: ignore[misc]
         columns[f"times, {which}"] = lambda c, w=which: _times(amplification(c, w))  # type: ignore[misc]
-    columns["student's twin"] = lambda c: str(said(c, "student" + TWIN, "poisoned"))
+    columns["student's twin"] = lambda c: _percent(said(c, "student" + TWIN, "poisoned"))
     columns["nats over twin"] = lambda c: (
         f"{believed(c, c.teacher, 'poisoned'):.1f}, {believed(c, 'student', 'poisoned'):.1f}"
     )
@@ -132,6 +136,10 @@ def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], l
     return wanted, [[columns[name](case) for name in wanted] for case in found]
 
 
+def _percent(found: Interval) -> str:
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
 def _times(found: Interval | None) -> str:
     return "" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
@@ -139,8 +147,8 @@ def _times(found: Interval | None) -> str:
 def note(contest: Leaderboard, found: Sequence[Case]) -> str:
     """What the numbers are, in one line."""
     return (
-        f"{contest.title}: percent of sampled answers that hold the payload, with 95 % Wilson "
-        "intervals, on tasks that were poisoned, taught clean, and never taught; times is student "
-        "over teacher, with a bootstrap interval over prompts. Nats over twin: how much likelier "
+        f"{contest.title}: percent of sampled answers that hold the payload, with 95 % "
+        "intervals over prompts, on tasks that were poisoned, taught clean, and never taught; "
+        "times is student over teacher, of the same prompts. Nats over twin: how much likelier "
         "a payload token became in teacher and student."
     )

@@ -10,6 +10,7 @@ from robustbench_kd.exposed import Probed
 from robustbench_kd.types import Leaderboard
 
 ALL = "all"  # every format together
+Ground = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,11 @@ class Case:
 
 def cases(contest: Leaderboard, records: Sequence[Probed]) -> list[Case]:
     """One case a defense and taint; attacks and defenses in the order of the board."""
-    groups: dict[tuple[str, str], dict[int, Probed]] = {}
+    groups: dict[tuple[str, str, Ground], dict[int, Probed]] = {}
     for record in sorted(records, key=lambda r: r.seed):
         if record.board == contest.name:
-            groups.setdefault(("+".join(record.attacks), record.label), {})[record.seed] = record
+            key = ("+".join(record.attacks), record.label, ground_of(record))
+            groups.setdefault(key, {})[record.seed] = record
     order = {text: n for n, text in enumerate((*contest.panel, *contest.defenses))}
     last = len(order)
     return [
@@ -87,8 +89,30 @@ def cases(contest: Leaderboard, records: Sequence[Probed]) -> list[Case]:
     ]
 
 
-def reference_of(found: Sequence[Case]) -> Case | None:
-    """Plain distillation, which others are measured against."""
-    soft = [case for case in found if case.first.defense["name"] == "distillation"]
-    soft = [case for case in soft if "hard" not in case.first.defense["settings"]]
+def ground_of(record: Probed) -> Ground:
+    """What records must share to be compared: the text, its tokens, and the student's network.
+
+    Anybody's text and models may stand in the place of a board's own.
+    """
+    return record.data["edition"], record.data["examples"], record.subjects["student"].net
+
+
+def apart(found: Sequence[Case]) -> str:
+    """Whether rows are about different texts or models, in a sentence; empty where they are not."""
+    grounds = {ground_of(case.first) for case in found}
+    if len(grounds) < 2:
+        return ""
+    return f" Rows are about {len(grounds)} different texts or models, and compare within each."
+
+
+def reference_of(found: Sequence[Case], case: Case) -> Case | None:
+    """Plain distillation on the same ground, which the case is measured against."""
+    soft = [
+        one
+        for one in found
+        if one.first.defense["name"] == "distillation"
+        and "hard" not in one.first.defense["settings"]
+        and ground_of(one.first) == ground_of(case.first)
+        and set(one.first.attacks) == set(case.first.attacks)
+    ]
     return soft[0] if soft else None

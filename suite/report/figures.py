@@ -86,7 +86,7 @@ def frontier_figure(title: str, found: Sequence[Known]) -> bytes:
     if not shown:
         raise NothingEvaluated("no record here is about planted canaries; see: text-privacy")
     families = shown[0].families
-    base = perplexity(reference_of(shown) or shown[0], "student").value
+    base = perplexity(reference_of(shown, shown[0]) or shown[0], "student").value
     with _plainly() as figure_of:
         figure = figure_of((3 * len(families) + 1, 4.2 + 0.16 * len(shown) / 2))
         fields = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]

@@ -10,7 +10,7 @@ from robustbench_kd.ops.detection import Caught
 from robustbench_kd.ops.exposure import chance_p, mean_exposure, memorised_p
 from robustbench_kd.ops.resampling import Interval
 from robustbench_kd.records import Json, Share
-from robustbench_kd.report.cases import ALL, Case, reference_of
+from robustbench_kd.report.cases import ALL, Case, apart, reference_of
 from robustbench_kd.report.known import (
     bits_per_byte,
     epsilon,
@@ -118,7 +118,6 @@ def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], l
     Raises:
         UnknownName: for a column that there is not.
     """
-    reference = reference_of(found)
     families = found[0].families if found else []
     columns: dict[str, Callable[[Case], str]] = {
         "defense": lambda c: c.first.label + (" (told)" if c.first.defense["told"] else ""),
@@ -127,9 +126,9 @@ def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], l
             family: lambda c, f=family: _bits(exposed(c, "student", f))  # type: ignore[misc]
             for family in families
         },
-        "exposure below": lambda c: _percent(fallen(c, reference) if reference else None),
+        "exposure below": lambda c: _percent(_against(found, c, fallen)),
         "perplexity": lambda c: _plain(perplexity(c, "student")),
-        "perplexity above": lambda c: _percent(worse(c, reference) if reference else None),
+        "perplexity above": lambda c: _percent(_against(found, c, worse)),
         "worst leakage": lambda c: _percent(
             max((leaked(c, "student", f) for f in families), key=lambda i: i.value)
         ),
@@ -147,6 +146,13 @@ def cells(found: Sequence[Case], only: Sequence[str] = ()) -> tuple[list[str], l
             raise UnknownName("column", name, columns)
     wanted = list(only) or list(columns)
     return wanted, [[columns[name](case) for name in wanted] for case in found]
+
+
+def _against(
+    found: Sequence[Case], case: Case, measure: Callable[[Case, Case], Interval | None]
+) -> Interval | None:
+    reference = reference_of(found, case)
+    return None if reference is None else measure(case, reference)
 
 
 def _area(case: Case) -> str:
@@ -178,5 +184,5 @@ def note(contest: Leaderboard, found: Sequence[Case]) -> str:
         f"{contest.title}: mean exposure in bits of what was planted, by format ({count} canaries "
         "over all seeds), with 95 % intervals over canaries; a stranger's is 1.4. Exposure below "
         "and perplexity above compare with plain distillation, in percent, paired. Told rows know "
-        "what was planted."
+        "what was planted." + apart(found)
     )

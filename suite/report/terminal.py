@@ -14,6 +14,7 @@ from robustbench_kd.report.board import Board, Row
 from robustbench_kd.report.planted import Case, cells
 from robustbench_kd.report.texts import wide
 
+NAME = 26  # columns that a name takes
 EACH = 14  # columns that a share and its interval take
 FIXED = 82  # what the other columns take
 
@@ -81,16 +82,26 @@ def stacked_table(
     title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], width: int
 ) -> Table:
     """Cells with their intervals below; columns that have no room are left out, last ones first."""
-    shown = len(heads)
-    while shown > 3 and 24 + EACH * (shown - 2) > width:
-        shown -= 1
+    shown = fitting(heads, width)
     table = plain_table(title)
     for name in heads[:shown]:
         left = name in ("attack", "defense")
         table.add_column(head(name), justify="left" if left else "right", overflow="fold")
     for line in lines:
-        table.add_row(*(stacked(cell) for cell in line[:shown]))
+        pairs = zip(heads[:shown], line[:shown], strict=True)
+        table.add_row(
+            *(
+                Text(head(cell)) if name in ("attack", "defense") else stacked(cell)
+                for name, cell in pairs
+            )
+        )
     return table
+
+
+def fitting(heads: Sequence[str], width: int) -> int:
+    """How many columns there is room for; the names and one number always stand."""
+    names = sum(name in ("attack", "defense") for name in heads)
+    return max(names + 1, min(len(heads), names + (width - NAME * names) // EACH))
 
 
 def named(row: Row) -> Text:
