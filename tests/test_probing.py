@@ -14,7 +14,7 @@ from robustbench_kd.errors import BadRecord, BadSetting
 from robustbench_kd.exposed import Probed, parse_probed
 from robustbench_kd.leaderboards import text_privacy
 from robustbench_kd.probing import probe
-from robustbench_kd.report.cases import cases, reference_of
+from robustbench_kd.report.cases import cases, reference_of, within
 from robustbench_kd.report.probed import entry, note
 from robustbench_kd.reprobing import verify_probed
 from robustbench_kd.shelf import load_probed, load_records, probed_path, save_probed
@@ -44,7 +44,19 @@ def test_planted_labels_are_known_and_those_of_dose_zero_are_not(run: Probed) ->
     top = [b for seed in case.bits("teacher-clean", dose=lambda n: n == 16) for b in seed]
     none = [b for seed in case.bits("teacher-clean", dose=lambda n: n == 0) for b in seed]
     assert sum(top) / len(top) > sum(none) / len(none) + 1
-    assert entry(case, None)["chance_p_at_dose_0"] > 0.01
+    told = entry(case, None)
+    assert min(told["chance_p_at_dose_0"].values()) > 0.01
+    ranks = [
+        rank for seed in case.ranks("teacher-clean", dose=lambda n: n == 16) for rank, _ in seed
+    ]
+    first = told["rank_1_by_dose"]["teacher-clean"]["16"]
+    assert (first["hits"], first["count"]) == (sum(rank == 1 for rank in ranks), len(ranks))
+
+
+def test_formats_are_asked_for_by_name_all_together_or_all_but_one() -> None:
+    assert [within(f, "digits") for f in ("digits", "blind")] == [True, False]
+    assert [within(f, "all") for f in ("digits", "blind")] == [True, True]
+    assert [within(f, "all but blind") for f in ("digits", "blind")] == [True, False]
 
 
 def test_its_ranks_are_among_those_that_were_never_planted(run: Probed) -> None:

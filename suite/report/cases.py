@@ -9,7 +9,7 @@ from math import log2
 from robustbench_kd.exposed import Probed
 from robustbench_kd.types import Leaderboard
 
-ALL = "all"  # every format together
+ALL, BUT = "all", "all but "  # every format together, or all but the one named behind it
 Ground = tuple[str, str, str]
 
 
@@ -42,7 +42,7 @@ class Case:
     def ranks(
         self, subject: str, family: str = ALL, dose: Callable[[int], bool] = bool
     ) -> list[list[tuple[float, int]]]:
-        """(rank, of) of the canaries of a format and of these doses, one list a seed."""
+        """(rank, of) of the canaries of a format (see ``within``) and of these doses, by seed."""
         found = []
         for record in self.records:
             items = record.items[record.typed("canary") or ""]
@@ -54,7 +54,7 @@ class Case:
                 strict=True,
             )
             found.append(
-                [(k, int(of)) for f, n, k, of in rows if family in (ALL, f) and dose(int(n))]
+                [(k, int(of)) for f, n, k, of in rows if within(f, family) and dose(int(n))]
             )
         return found
 
@@ -72,6 +72,13 @@ class Case:
         """The doses, from none upwards."""
         typed = self.first.typed("canary") or ""
         return sorted(set(self.first.items[typed]["dose"]))
+
+
+def within(family: str, asked: str) -> bool:
+    """Whether a format is among those asked for: one by its name, ``all``, or ``all but`` one."""
+    if asked.startswith(BUT):
+        return family != asked.removeprefix(BUT)
+    return asked in (ALL, family)
 
 
 def cases(contest: Leaderboard, records: Sequence[Probed]) -> list[Case]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import log2
 
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.ops.detection import Caught
 from robustbench_kd.ops.exposure import chance_p, mean_exposure, memorised_p
 from robustbench_kd.ops.resampling import Interval
 from robustbench_kd.records import Json, Share
-from robustbench_kd.report.cases import ALL, Case, apart, reference_of
+from robustbench_kd.report.cases import ALL, BUT, Case, apart, reference_of
 from robustbench_kd.report.known import (
     bits_per_byte,
     epsilon,
@@ -31,8 +30,11 @@ def entry(case: Case, reference: Case | None) -> Json:
     """A case as plain values, for machines."""
     first = case.first
     families = [*case.families, ALL]
-    controls = pooled_ranks(case, "student", dose=lambda n: n == 0)
-    control_bits = [log2(of) - log2(rank) for rank, of in controls]
+    smallest = min(of for _, of in pooled_ranks(case, "student"))
+
+    def none(dose: int) -> bool:
+        return dose == 0
+
     return {
         "defense": first.label,
         "told": first.defense["told"],
@@ -55,8 +57,17 @@ def entry(case: Case, reference: Case | None) -> Json:
         },
         "leakage": {f: vars(leaked(case, "student", f)) for f in families},
         "memorised_p": memorised_p(pooled(case.bits("student"))),
-        "chance_p_at_dose_0": chance_p(control_bits, min(of for _, of in controls)),
+        "chance_p_at_dose_0": {
+            who: chance_p(pooled(case.bits(who, dose=none)), smallest) for who in first.subjects
+        },
         "rank_1": _share(first_ranked(case, "student")),
+        "rank_1_by_dose": {
+            who: {
+                str(dose): _share(first_ranked(case, who, lambda n, d=dose: n == d))  # type: ignore[misc]
+                for dose in case.doses
+            }
+            for who in first.subjects
+        },
         "epsilon": dict(zip(("bound", "copies"), epsilon(case, "student"), strict=True)),
         **(_said(case) if first.typed("extraction") else {}),
         "membership": {
@@ -75,7 +86,7 @@ def entry(case: Case, reference: Case | None) -> Json:
             "defense": reference.first.label,
             "exposure_below": {
                 f: None if (fall := fallen(case, reference, f)) is None else vars(fall)
-                for f in families
+                for f in (*families, *(BUT + f for f in case.families if len(families) > 2))
             },
             "perplexity_above": None if (more := worse(case, reference)) is None else vars(more),
         },
