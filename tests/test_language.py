@@ -143,6 +143,16 @@ def test_a_tokenizer_that_merges_digits_is_ranked_over_its_own_spelling(tmp_path
     assert all(1 <= one.value <= one.of == 10_000 for one in found)
 
 
+def test_the_same_text_in_other_tokens_is_another_edition(tmp_path: Path) -> None:
+    """What is planted is kept by the edition, and windows of other tokens are other windows."""
+    (tmp_path / "text.txt").write_text(corpus())
+    paths = [checkpoint(tmp_path / kind, digits=kind) for kind in ("single", "merging")]
+    paths.append(checkpoint(tmp_path / "short", positions=32))
+    editions = {Text(str(tmp_path / "text.txt"), path, path).edition for path in paths}
+    assert len(editions) == 3
+    assert Text(None, paths[0], paths[0]).edition != Text().edition
+
+
 def test_two_tokenizers_are_refused(tmp_path: Path) -> None:
     one = checkpoint(tmp_path / "one")
     other = checkpoint(tmp_path / "other", digits="merging")

@@ -151,6 +151,11 @@ class Reader:
         """How many tokens there are."""
         return len(self.tokenizer)
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token with its number."""
+        return dict(self.tokenizer.get_vocab())
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text, and no special ones."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)

@@ -88,7 +88,7 @@ class Text:
         if self.student_from is None or self.teacher_from is None:
             return _packaged_reader()
         mine, other = reader(self.student_from), reader(self.teacher_from)
-        if mine.tokenizer.get_vocab() != other.tokenizer.get_vocab():
+        if mine.vocabulary != other.vocabulary:
             raise BadModel(
                 f"{self.teacher_from} and {self.student_from} have different tokenizers, so a "
                 "student cannot learn from the teacher's probabilities; take two of one family"
@@ -97,8 +97,14 @@ class Text:
 
     @cached_property
     def edition(self) -> str:
-        """The digest of the text."""
-        return JARGON if self.folder is None else _corpus.digest(self._text)
+        """The digest of the text, and of how it is cut where the tokens are not ours.
+
+        What is planted hangs on both.
+        """
+        text = JARGON if self.folder is None else _corpus.digest(self._text)
+        if self.student_from is None:
+            return text
+        return _corpus.digest(f"{text} {self.context} {sorted(self.reader.vocabulary.items())}")
 
     @cached_property
     def _text(self) -> str:
