@@ -139,6 +139,10 @@ def test_randomness_is_passed_and_named(path: Path) -> None:
     [
         ("torchattacks", ("suite/bridges/",)),
         ("opacus", ("suite/bridges/opacus.py",)),
+        ("transformers", ("suite/bridges/", "suite/nets/caching.py")),
+        ("tokenizers", ("suite/bridges/huggingface.py",)),
+        ("diffusers", ("suite/bridges/diffusers.py",)),
+        ("jinja2", ("suite/report/",)),
         ("art", ("suite/bridges/",)),
         ("timm", ("suite/bridges/",)),
         ("pandas", ("suite/report/",)),
