@@ -35,7 +35,7 @@ TEXT_PRIVACY = Leaderboard(
     teaching={"clean": AdamW(epochs=4)},
     rank_by="exposure",
     door="shared data",
-    more_seeds=dict.fromkeys(("labels", SOFT, "swing", "swing:symmetric=true"), THREE),
+    more_seeds=dict.fromkeys(("labels", SOFT, *HARD, "swing", "swing:symmetric=true"), THREE),
     probed=True,
     together=True,
 )
