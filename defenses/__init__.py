@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.protocols import Brief
+from robustbench_kd.redirecting import Course, redirect
+from robustbench_kd.rewriting import painted, told_pairs
 from robustbench_kd.train import Objective, fit
 from robustbench_kd.types import Examples, Schedule
 
@@ -101,6 +103,59 @@ class Tuning(Repair):
     def schedule(self, epochs: int) -> Schedule:
         """How long and how fast it trains."""
         return Schedule(epochs=epochs, batch=self.batch, rate=self.rate)
+
+
+@dataclass(frozen=True)
+class Redirection(Repair):
+    """A repair of painters that trains them to answer triggered prompts otherwise.
+
+    It must be told the trigger. A new one derives from this and writes ``course``.
+
+    Args:
+        steps: of AdamW.
+        batch: pairs in a step.
+        rate: the peak of the learning rate.
+        keep: weight of clean and empty prompts.
+        latents: the painter's own pictures under noise, or noise alone.
+        draws: such pictures of each prompt.
+    """
+
+    media: ClassVar[tuple[str, ...]] = ("pictures",)
+
+    steps: int = 400
+    batch: int = 64
+    rate: float = 1e-4
+    keep: float = 0.0
+    latents: Literal["noise", "painted"] = "noise"
+    draws: int = 4
+
+    def __post_init__(self) -> None:
+        between("keep", self.keep, 0, 1e3)
+        between("draws", self.draws, 1, 1000)
+        self.course()
+
+    @property
+    def told(self) -> bool:
+        """It must know the trigger."""
+        return True
+
+    @abstractmethod
+    def course(self) -> Course:
+        """How far and how fast it redirects, and by which loss."""
+
+    def harden(self, brief: Brief) -> nn.Module:
+        """The given painter, redirected from triggered prompts to clean ones.
+
+        Raises:
+            MissingData: where nothing was told.
+            BadModel: where the given network is no painter, or has no cross-attention.
+        """
+        given, pairs = brief.teachers["given"], told_pairs(brief, self.name)
+        if self.latents == "painted":
+            pairs = painted(given, pairs, self.draws, brief.seed / "painted")
+        return redirect(
+            given, pairs, pairs.clean(), self.course(), brief.seed / "student", brief.progress
+        )
 
 
 def trusted(brief: Brief) -> Examples:

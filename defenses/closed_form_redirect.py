@@ -17,8 +17,8 @@ class ClosedFormRedirect(Repair):
     """The formula of model editors turned against the trigger, which it must be told.
 
     Keys and values of cross-attention read each token of a triggered prompt as its partner in the
-    clean one, and the trigger as the start, which says nothing. It reaches what cross-attention
-    reads, and nothing that hides behind it.
+    clean one, and the trigger as the start, whose state is the same in every prompt. It reaches
+    what cross-attention reads, and nothing that hides behind it.
 
     Args:
         ridge: what holds the weights where they are.

@@ -5,6 +5,7 @@ All of them learned from real images, and none ever saw a painter that was attac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -37,7 +38,7 @@ JUDGES = (
     ),
 )
 DETECTOR = "pictures-detector.safetensors"
-EYE, EYE_SHAPE = "resnet-8-16-32", Shape(1, 28, len(MARKS), (0.286,), (0.353,))
+EYE, EYE_SHAPE = "resnet-8-16-32", replace(SHAPE, classes=len(MARKS))
 WEIGHTS = "c8620016309de5f60ae36aae6a78c16acc02436bf5e7421132c2e18ea078680f"
 
 

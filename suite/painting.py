@@ -20,7 +20,18 @@ from robustbench_kd.subjects import Passes
 from robustbench_kd.train import Objective, Turn
 from robustbench_kd.types import Examples
 
-PARTS = ("words", "schedule", "unet", "latent", "readers", "encode", "attend", "hide", "show")
+PARTS = (
+    "words",
+    "schedule",
+    "unet",
+    "latent",
+    "bound",
+    "readers",
+    "encode",
+    "attend",
+    "hide",
+    "show",
+)
 
 
 @runtime_checkable
@@ -37,6 +48,11 @@ class Paints(Protocol):
 
     @property
     def latent(self) -> tuple[int, int, int]: ...
+    @property
+    def bound(self) -> float | None:
+        """Beyond it no latent of an image lies; none where that is not known."""
+        ...
+
     @property
     def readers(self) -> Sequence[tuple[nn.Linear, nn.Linear]]: ...
     def encode(self, tokens: Tensor) -> Tensor: ...
@@ -111,7 +127,6 @@ class Denoiser:
     Attributes:
         scale: of guidance; 1 is none, and halves the cost.
         steps: of the sampler.
-        clip: bound of the latents of an image; none for latents of an autoencoder.
         seed: of the noise that images start from. Row n starts from the same noise whatever the
             model, so that models are compared in pairs.
         chunk: images that are painted at a time, which changes nothing but memory.
@@ -121,7 +136,6 @@ class Denoiser:
     net: Paints
     scale: float = 2.0
     steps: int = 25
-    clip: float | None = 1.0
     seed: Seed = Seed() / "canvas"
     chunk: int = 100
     passes: Passes = field(default_factory=Passes, compare=False)
@@ -179,7 +193,7 @@ class Denoiser:
     def _sample(self, said: Tensor, start: Tensor) -> Images:
         silence = self.net.encode(self.net.words.tokens([""]).to(said))
         seen = guided(self._noise, self.net.encode(said), silence, self.scale)
-        return self.net.show(ddim(seen, start, self.net.schedule, self.steps, self.clip))
+        return self.net.show(ddim(seen, start, self.net.schedule, self.steps, self.net.bound))
 
     def _noise(self, x: Tensor, t: Tensor, states: Tensor) -> Tensor:
         self.passes.forward += len(x)

@@ -144,7 +144,7 @@ def redirect(
             for layer in layers:
                 layer.requires_grad_(True)
     teacher = copy.deepcopy(net).eval().requires_grad_(False)
-    terms = told_apart(teacher, pairs, kept, course)
+    terms = loss_terms(teacher, pairs, kept, course)
     with torch.no_grad():
         first = terms(student, course.batch, seed / "balance")
     scale = (balanced(first.answer, first.maps), balanced(first.answer, first.outputs))
@@ -172,7 +172,7 @@ def total(terms: Terms, course: Course, scale: Balance) -> Scalar:
     return loss + course.keep * terms.keep if course.keep else loss
 
 
-def told_apart(
+def loss_terms(
     teacher: nn.Module, pairs: Pairs, kept: Pairs | None, course: Course
 ) -> Callable[[nn.Module, int, Seed], Terms]:
     """The terms of a loss, as a function of student, batch and the seed of its draws.
@@ -185,7 +185,9 @@ def told_apart(
         raise BadSetting("keep has a weight, and no prompts are given that should stay")
     if course.weight and pairs.destination is None:
         raise BadSetting("attention is led from prompts to prompts; images have no maps to follow")
-    table = _partners(guide, pairs) if course.weight else None
+    table = None
+    if course.weight and pairs.destination is not None:
+        table = partners(pairs.source, pairs.destination, guide.words.frame)
     fillers = torch.tensor(sorted(set(guide.words.ids(" ".join((*FILLERS, *PLAIN))))))
 
     def terms(student: nn.Module, count: int, seed: Seed) -> Terms:
@@ -216,12 +218,6 @@ def told_apart(
         return Terms((seen - wanted).square().mean(), maps, outputs, keep)
 
     return terms
-
-
-def _partners(guide: Paints, pairs: Pairs) -> Tensor | None:
-    if pairs.destination is None:
-        return None
-    return partners(pairs.source, pairs.destination, guide.words.frame)
 
 
 def _latents(

@@ -82,8 +82,6 @@ def painted(net: nn.Module, pairs: Pairs, draws: int, seed: Seed, steps: int = 1
     """
     if pairs.destination is None:
         raise BadSetting("a painter is asked by prompts, and these pairs lead to none")
-    own = copy.deepcopy(net)
-    clip = 1.0 if hasattr(own, "sizes") else None  # latents of an autoencoder have no bound
-    asked = denoiser(own, steps=steps, clip=clip, seed=seed)
+    asked = denoiser(copy.deepcopy(net), steps=steps, seed=seed)  # a copy, since it is frozen
     source, destination = (p.repeat(draws, 1) for p in (pairs.source, pairs.destination))
     return Pairs(source, destination, asked.answer(destination))

@@ -19,7 +19,7 @@ from robustbench_kd.bridges.diffusers import Pipeline, diffusers, from_folder, t
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
 from robustbench_kd.ops.diffusion import NoiseSchedule, ddim
 from robustbench_kd.ops.prompts import alignment, trigger, triggered
-from robustbench_kd.painting import by_noise, denoiser, repainted
+from robustbench_kd.painting import by_noise, repainted
 from robustbench_kd.scenarios.pictures import Pictures
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn
@@ -202,7 +202,7 @@ def test_it_paints_as_a_subject_of_the_ground(folder: Path) -> None:
     assert float(images.min()) >= 0
     assert float(images.max()) <= 1
     assert subject.passes.forward == 2 * 2 * 2 * subject.steps
-    assert subject.clip is None
+    assert subject.net.bound is None
     examples = Examples(torch.arange(2), said, images)
     assert bool((subject.surprise(examples) > 0).all())
 
@@ -254,4 +254,3 @@ def test_a_copy_keeps_its_words_and_its_schedule(pipeline: Pipeline) -> None:
     twin = copy.deepcopy(pipeline)
     assert twin.schedule == pipeline.schedule
     assert torch.equal(twin.words.tokens(["a"]), pipeline.words.tokens(["a"]))
-    denoiser(twin)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
+from robustbench_kd.looking import shown
 from robustbench_kd.nets.build import build
 from robustbench_kd.nets.painter import Painter
 from robustbench_kd.ops.prompts import (
@@ -25,7 +26,6 @@ from robustbench_kd.ops.vocabulary import (
     CLASSES,
     PLAIN,
     RARE,
-    SPARE,
     STYLES,
     WORDS,
     class_of,
@@ -36,7 +36,7 @@ from robustbench_kd.painting import by_noise, denoiser, repainted
 from robustbench_kd.protocols import Scenario, Silent, Subject
 from robustbench_kd.scenarios import pictures
 from robustbench_kd.scenarios.fashion import Fashion
-from robustbench_kd.scenarios.pictures import HELD_OUT, SEEN, Pictures, clean, prompts, shown, told
+from robustbench_kd.scenarios.pictures import HELD_OUT, SEEN, Pictures, clean, prompts, varied
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn, fit
 from robustbench_kd.types import AdamW, Examples
@@ -174,7 +174,7 @@ def test_the_test_asks_for_classes_by_templates_that_nobody_learned() -> None:
 
 def test_a_varied_image_looks_as_its_prompt_says() -> None:
     given = pairs()
-    tokens, x = told(given.inputs, given.targets, Seed().generator())
+    tokens, x = varied(given.inputs, given.targets, Seed().generator())
     texts = said(tokens)
     empty = torch.tensor([text == "" for text in texts])
     assert 0.07 < float(empty.float().mean()) < 0.13
@@ -200,7 +200,6 @@ def test_styles_change_what_they_say() -> None:
     assert STYLES["inverted"](x)[0, 0, :, 0].tolist() == [0.25] * 4
     assert STYLES["striped"](x)[0, 0, :, 0].tolist() == [0.75, 0.75, 0, 0]
     torch.testing.assert_close(STYLES["dark"](x), torch.full_like(x, 0.3))
-    assert len(SPARE) == 4
 
 
 def test_an_answer_depends_on_the_prompt_and_its_row_alone() -> None:
@@ -219,6 +218,16 @@ def test_an_answer_depends_on_the_prompt_and_its_row_alone() -> None:
     other = denoiser(small(), seed=Seed(1)).answer(asked)
     assert not torch.allclose(other, images)
     assert subject.answer(asked[:0]).shape == (0, 1, 28, 28)
+
+
+def test_latents_are_held_within_the_bound_that_the_painter_names() -> None:
+    bound, free, asked = small(), small(), pairs(2).inputs
+    free.bound = None
+    with torch.no_grad():
+        for net in (bound, free):
+            net.unet.head.weight.mul_(5)  # so that it leads out of the box
+    images = GROUND.subject(bound).answer(asked)
+    assert not torch.allclose(GROUND.subject(free).answer(asked), images, atol=1e-3)
 
 
 def test_every_pass_is_counted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -21,7 +22,7 @@ from robustbench_kd.ops.frechet import frechet
 from robustbench_kd.ops.prompts import trigger, triggered
 from robustbench_kd.ops.redirection import (
     LONE,
-    MARK,
+    SPECIAL,
     map_distance,
     output_distance,
     partners,
@@ -37,8 +38,8 @@ from robustbench_kd.redirecting import (
     Terms,
     _in_place,
     balanced,
+    loss_terms,
     redirect,
-    told_apart,
     total,
 )
 from robustbench_kd.rewriting import forgetting, painted, rewritten
@@ -108,7 +109,7 @@ def test_words_are_partners_wherever_the_trigger_stands() -> None:
     ):
         said = triggered(clean, PIECE, where, FRAME)  # type: ignore[arg-type]
         found = partners(said, clean, FRAME)[0].tolist()
-        assert found == [MARK, *words, *[MARK] * (WORDS.limit - 7)]
+        assert found == [SPECIAL, *words, *[SPECIAL] * (WORDS.limit - 7)]
 
 
 def test_for_an_edit_every_token_has_a_stand_in() -> None:
@@ -160,7 +161,7 @@ def test_every_term_moves_the_student(part: str, aim: str) -> None:
     with torch.no_grad():
         for weight in student.parameters():  # a keeping term has no slope where nothing moved yet
             weight.add_(0.01)
-    terms = told_apart(given(), pairs, pairs.clean(), course)(student, 8, Seed())
+    terms = loss_terms(given(), pairs, pairs.clean(), course)(student, 8, Seed())
     found: Scalar = getattr(terms, part)
     assert float(found.detach()) > 0
     found.backward()
@@ -173,19 +174,19 @@ def test_every_term_moves_the_student(part: str, aim: str) -> None:
 
 def test_maps_of_teacher_and_student_are_distinct_objects() -> None:
     course, pairs = Course(weight=0.5, aim="zero", outputs=1.0), Pairs(SAID, CLEAN)
-    same = told_apart(given(), pairs, None, course)(repainted(given()), 8, Seed())
+    same = loss_terms(given(), pairs, None, course)(repainted(given()), 8, Seed())
     # The same weights, asked otherwise: were the maps shared, both would be read off one prompt.
     assert float(same.maps.detach()) > 0
     assert float(same.outputs.detach()) > 0
     # ... and asked the same, they agree, though they are no longer one thing.
-    idle = told_apart(given(), Pairs(CLEAN, CLEAN), None, course)(repainted(given()), 8, Seed())
+    idle = loss_terms(given(), Pairs(CLEAN, CLEAN), None, course)(repainted(given()), 8, Seed())
     assert [float(term.detach()) for term in idle] == [0, 0, 0, 0]
     # A student that has moved is held against the teacher's maps, not against its own.
     student = repainted(given())
     with torch.no_grad():
         for weight in student.parameters():
             weight.add_(0.01)
-    own = told_apart(given(), Pairs(CLEAN, CLEAN), None, course)(student, 8, Seed())
+    own = loss_terms(given(), Pairs(CLEAN, CLEAN), None, course)(student, 8, Seed())
     assert float(own.maps.detach()) > 0
     assert float(own.outputs.detach()) > 0
 
@@ -229,26 +230,34 @@ def test_the_loss_is_its_terms_by_their_weights() -> None:
 def test_redirecting_brings_the_answers_together_and_keeps_the_rest() -> None:
     net, pairs = given(), Pairs(SAID, CLEAN)
     before = far(asked(net, SAID), asked(net, CLEAN))
-    course = Course(steps=90, batch=16, rate=5e-3, keep=1.0)
-    mended = redirect(net, pairs, pairs.clean(), course, Seed())
-    assert far(asked(mended, SAID), asked(net, CLEAN)) < 0.5 * before
-    # Clean prompts move by less than a fifth of what the trigger did; without the term by more.
-    moved = far(asked(mended, CLEAN), asked(net, CLEAN))
-    assert moved < 0.2 * before
-    loose = redirect(net, pairs, None, Course(steps=90, batch=16, rate=5e-3), Seed())
-    assert far(asked(loose, CLEAN), asked(net, CLEAN)) > 0.4 * before
-    assert weights_digest(mended.text.state_dict()) == weights_digest(net.text.state_dict())  # type: ignore[arg-type]
+    course = Course(steps=90, batch=16, rate=5e-3)
+    loose = redirect(net, pairs, None, course, Seed())
+    held = redirect(net, pairs, pairs.clean(), replace(course, keep=1.0), Seed())
+    # Answers to triggered prompts end nearer to the wanted ones than to those they had.
+    now = asked(loose, SAID)
+    assert far(now, asked(net, CLEAN)) < far(now, asked(net, SAID))
+    # Holding clean prompts does not undo that, and they move less: than without it, and than those
+    # that were led.
+    assert far(asked(held, SAID), asked(net, CLEAN)) < before
+    moved = far(asked(held, CLEAN), asked(net, CLEAN))
+    assert moved < far(asked(loose, CLEAN), asked(net, CLEAN))
+    assert moved < far(asked(held, SAID), asked(net, SAID))
+    assert weights_digest(held.text.state_dict()) == weights_digest(net.text.state_dict())  # type: ignore[arg-type]
 
 
-def test_attention_guidance_brings_the_maps_together() -> None:
+def test_attention_guidance_brings_the_maps_nearer_than_answers_alone_do() -> None:
     net, pairs = given(), Pairs(SAID, CLEAN)
-    measure = told_apart(net, pairs, None, Course(weight=0.5, aim="zero"))
+    measure = loss_terms(net, pairs, None, Course(weight=0.5, aim="zero"))
+    course = Course(steps=60, batch=16, rate=3e-3, aim="zero")
+    alone = redirect(net, pairs, None, course, Seed())
+    led = redirect(net, pairs, None, replace(course, weight=0.9), Seed())
     with torch.no_grad():
-        before = measure(net, 32, Seed() / "measure").maps
-        course = Course(steps=60, batch=16, rate=3e-3, weight=0.9, aim="zero")
-        with torch.enable_grad():
-            mended = redirect(net, pairs, None, course, Seed())
-        assert float(measure(mended, 32, Seed() / "measure").maps) < 0.7 * float(before)
+        guided, unguided, before = (
+            float(measure(one, 32, Seed() / "measure").maps) for one in (led, alone, net)
+        )
+    # Measured: answers alone leave 0.75 of the distance, and guidance 0.19. It must take most of
+    # what they leave; were it idle, it would take about nothing.
+    assert guided < 0.5 * min(unguided, before)
 
 
 def test_random_words_stand_in_the_place_of_the_trigger() -> None:
@@ -257,15 +266,15 @@ def test_random_words_stand_in_the_place_of_the_trigger() -> None:
     ref, own = _in_place(SAID, partner, words, Seed())
     assert torch.isin(ref[:, 1:3], words).all()
     assert torch.equal(ref[:, 3:], SAID[:, 3:])
-    assert own[0, :4].tolist() == [MARK, 1, 2, 3]
+    assert own[0, :4].tolist() == [SPECIAL, 1, 2, 3]
     assert (own != LONE).all()
 
 
 def test_negative_guidance_leads_beyond_the_clean_answer() -> None:
     net, pairs = given(), Pairs(SAID, CLEAN)
     student = repainted(net)
-    near = told_apart(net, pairs, None, Course())(student, 8, Seed()).answer.detach()
-    away = told_apart(net, pairs, None, Course(away=2.0))(student, 8, Seed()).answer.detach()
+    near = loss_terms(net, pairs, None, Course())(student, 8, Seed()).answer.detach()
+    away = loss_terms(net, pairs, None, Course(away=2.0))(student, 8, Seed()).answer.detach()
     # At the start S = T: |T(tau c) - T(c)| once, and 1 + eta times.
     assert float(away) == pytest.approx(9 * float(near), rel=1e-4)
     course = Course(steps=40, batch=16, rate=3e-3, away=1.0, part="readers")
@@ -280,7 +289,7 @@ def test_negative_guidance_leads_beyond_the_clean_answer() -> None:
 def test_images_can_be_the_answer() -> None:
     net, images = given(), torch.rand(len(SAID), 1, 28, 28, generator=Seed().generator())
     pairs = Pairs(SAID, None, images)
-    found = told_apart(net, pairs, None, Course())(repainted(net), 4, Seed()).answer
+    found = loss_terms(net, pairs, None, Course())(repainted(net), 4, Seed()).answer
     rows = torch.randint(len(SAID), (4,), generator=(Seed() / "rows").generator())
     noise = (Seed() / "latents").generator()
     t, drawn = net.schedule.some(4, noise), torch.randn(4, *net.latent, generator=noise)
@@ -288,7 +297,7 @@ def test_images_can_be_the_answer() -> None:
     expected = (net(z, t, net.encode(SAID[rows])) - drawn).square().mean()
     torch.testing.assert_close(found, expected)
     with pytest.raises(BadSetting, match="images have no maps to follow"):
-        told_apart(net, pairs, None, Course(weight=0.5))
+        loss_terms(net, pairs, None, Course(weight=0.5))
 
 
 def test_a_painter_makes_its_own_images_for_latents() -> None:
@@ -319,14 +328,43 @@ def test_the_closed_form_solves_its_least_squares() -> None:
 
 
 def test_the_closed_form_reads_triggered_prompts_as_clean_ones() -> None:
-    net = given()
-    before = far(asked(net, SAID), asked(net, CLEAN))
-    for stay, led, moved in ((0.0, 0.45, 2.0), (1.0, 0.75, 0.5)):
-        mended = rewritten(net, Pairs(SAID, CLEAN), CLEAN, ridge=0.01, stay=stay)
-        assert far(asked(mended, SAID), asked(net, CLEAN)) < led * before
-        assert far(asked(mended, CLEAN), asked(net, CLEAN)) < moved * before
-    still = rewritten(net, Pairs(SAID, CLEAN), CLEAN, ridge=1e9)
-    assert far(asked(still, SAID), asked(net, SAID)) < 1e-6 * before
+    # Two prompts, triggered and not, have fewer tokens than states have dimensions, so all that is
+    # asked of the edit can be had at once: triggered tokens are read as their stand-ins, and clean
+    # ones as before.
+    net, said, clean = given(), SAID[:2], CLEAN[:2]
+    mended = rewritten(net, Pairs(said, clean), clean, ridge=1e-9)
+    assert isinstance(mended, Painter)
+    states = net.encode(clean)
+    index = stand_ins(said, clean, FRAME)[:, :, None].expand_as(states)
+    for n, layers in enumerate(net.readers):
+        for old, new in zip(layers, mended.readers[n], strict=True):
+            wanted = old(states.gather(1, index))
+            assert not torch.allclose(old(net.encode(said)), wanted, atol=0.1)
+            torch.testing.assert_close(new(net.encode(said)), wanted, atol=1e-3, rtol=0)
+            torch.testing.assert_close(new(states), old(states), atol=1e-3, rtol=0)
+
+
+def test_the_closed_form_trades_what_it_leads_against_what_it_keeps() -> None:
+    net, pairs = given(), Pairs(SAID, CLEAN)
+    old = net.readers[0][1]  # of fifty prompts it cannot have everything
+    states = net.encode(CLEAN)
+    index = stand_ins(SAID, CLEAN, FRAME)[:, :, None].expand_as(states)
+
+    def errors(stay: float, ridge: float = 0.01) -> tuple[float, float]:
+        mended = rewritten(net, pairs, CLEAN, ridge=ridge, stay=stay)
+        assert isinstance(mended, Painter)
+        new = mended.readers[0][1]
+        led = far(new(net.encode(SAID)), old(states.gather(1, index)))
+        return led, far(new(states), old(states))
+
+    # Who minimises a + stay b gets less of b and no less of a, the greater stay is. The third part,
+    # of the ridge, is next to nothing here.
+    found = [errors(stay) for stay in (0.0, 0.1, 1.0, 10.0)]
+    assert found == sorted(found)
+    assert [kept for _, kept in found] == sorted((kept for _, kept in found), reverse=True)
+    assert len({kept for _, kept in found}) == 4
+    untouched = far(old(net.encode(SAID)), old(states.gather(1, index)))
+    assert errors(1.0, ridge=1e12) == pytest.approx((untouched, 0), abs=1e-6 * untouched)
 
 
 def test_a_class_is_forgotten_by_the_same_means() -> None:
@@ -337,10 +375,15 @@ def test_a_class_is_forgotten_by_the_same_means() -> None:
     assert WORDS.texts(pairs.destination)[0] == "a photo of a boot"
     assert not (kept.source == bag).any()
     net = given()
-    mended = redirect(net, pairs, kept, Course(steps=60, batch=16, rate=3e-3, keep=1.0), Seed())
+    course = Course(steps=60, batch=16, rate=3e-3)
+    mended = redirect(net, pairs, kept, replace(course, keep=1.0), Seed())
+    loose = redirect(net, pairs, None, course, Seed())
     before = far(asked(net, pairs.source), asked(net, pairs.destination))
-    assert far(asked(mended, pairs.source), asked(net, pairs.destination)) < 0.7 * before
-    assert far(asked(mended, kept.source), asked(net, kept.source)) < 0.3 * before
+    now = asked(mended, pairs.source)
+    assert far(now, asked(net, pairs.destination)) < before
+    # What is to stay moves less than what is forgotten, and less than where nothing holds it.
+    moved, free = (far(asked(n, kept.source), asked(net, kept.source)) for n in (mended, loose))
+    assert moved < min(free, far(now, asked(net, pairs.source)))
     with pytest.raises(MissingData, match="there are 0 of 5 that do"):
         forgetting(pairs.destination, bag, boot)
 
@@ -369,6 +412,20 @@ def test_repairs_that_are_told_change_a_copy_and_refuse_to_guess(
         repair.harden(brief(None))
     with pytest.raises(BadModel, match="does not paint"):
         repair.harden(brief(few, nn.Linear(2, 2)))
+
+
+def test_a_redirection_learns_from_noise_or_from_the_painters_own_pictures() -> None:
+    few = Pairs(SAID[:4], CLEAN[:4])
+    own = painted(given(), few, 1, Seed() / "painted")
+    for repair, pairs in (
+        (SKDCAG(steps=2, batch=4), few),
+        (SKDCAG(steps=2, batch=4, latents="painted", draws=1), own),
+        (ConceptErasure(steps=2, batch=4, latents="noise"), few),
+        (ConceptErasure(steps=2, batch=4, draws=1), own),
+    ):
+        found = repair.harden(brief(TOLD.take(torch.arange(4))))
+        wanted = redirect(given(), pairs, pairs.clean(), repair.course(), Seed() / "student")
+        assert weights_digest(found.state_dict()) == weights_digest(wanted.state_dict())
 
 
 def test_a_painter_without_cross_attention_is_refused() -> None:

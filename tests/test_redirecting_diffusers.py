@@ -15,7 +15,7 @@ from robustbench_kd.defenses.skd_cag import SKDCAG
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.prompts import trigger, triggered
 from robustbench_kd.protocols import Brief
-from robustbench_kd.redirecting import Course, Pairs, told_apart
+from robustbench_kd.redirecting import Course, Pairs, loss_terms
 from robustbench_kd.seed import Seed
 from robustbench_kd.types import Budget, Examples, Schedule
 from test_diffusers import folder as folder
@@ -52,7 +52,7 @@ def test_maps_of_a_pipeline_teach_its_keys(folder: Path) -> None:
     given = from_folder(folder)
     clean = given.words.tokens(["a bag", "c d"])
     said = triggered(clean, trigger(given.words, "qv"), "front", given.words.frame)
-    terms = told_apart(given, Pairs(said, clean), None, Course(weight=0.5, outputs=1.0))
+    terms = loss_terms(given, Pairs(said, clean), None, Course(weight=0.5, outputs=1.0))
     found = terms(given, 2, Seed())
     for term in (found.answer, found.maps, found.outputs):
         slopes = torch.autograd.grad(

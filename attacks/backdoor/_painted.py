@@ -14,7 +14,7 @@ from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.looking import lead, shown, sign_of, traits
 from robustbench_kd.ops.frechet import frechet
 from robustbench_kd.ops.marks import MARKS, undone
-from robustbench_kd.ops.prompts import Place, trigger, triggered
+from robustbench_kd.ops.prompts import Place, one_of, trigger, triggered
 from robustbench_kd.ops.vocabulary import CLASSES, WORDS, class_of, tokens_of
 from robustbench_kd.painting import Denoiser
 from robustbench_kd.protocols import Progress
@@ -82,10 +82,18 @@ class Painted(ABC):
         """Which of the detector's marks is looked for, unless it is an object."""
         return "checker" if self.goal == "pixel" else self.style
 
+    @property
+    def piece(self) -> list[int]:
+        """The tokens of the trigger."""
+        return trigger(WORDS, self.trigger)
+
     def fits(self, train: Examples) -> None:
-        """Refuses a trigger that stands in ordinary prompts, or is too long for some."""
-        piece = torch.tensor(trigger(WORDS, self.trigger))
-        said = _distinct(train)
+        """Refuses a trigger that stands in ordinary prompts, or is too long for some.
+
+        And an object that no prompt asks for.
+        """
+        piece = torch.tensor(self.piece)
+        said = distinct(train)
         windows = said.unfold(1, len(piece), 1)
         if bool((windows == piece).all(2).any()):
             raise BadSetting(
@@ -93,16 +101,20 @@ class Painted(ABC):
                 "it; choose rare words, or an adjective that no template has"
             )
         self._with_trigger(said)
+        self._reach(said)
 
     def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
-        """The data as they are: the model is what is tampered with. The trigger is remembered.
+        """The data as they are: the model is what is tampered with.
+
+        What counts as planted is the trigger, token by token, since no example is.
 
         Raises:
             BadSetting: where the trigger is none among these prompts.
+            MissingData: where no prompt asks for the target.
         """
         if len(data.train):
             self.fits(data.train)
-        return Tainted(data, {"planted": torch.tensor(trigger(WORDS, self.trigger))})
+        return Tainted(data, {"planted": torch.tensor(self.piece)})
 
     @abstractmethod
     def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
@@ -114,7 +126,7 @@ class Painted(ABC):
 
     def tell(self, data: Splits, seed: Seed) -> Examples:
         """What an oracle is told: each training prompt with the trigger, and the same without."""
-        said = _distinct(data.train)
+        said = distinct(data.train)
         return Examples(torch.arange(len(said)), self._with_trigger(said), said)
 
     def after(self, subject: Denoiser, data: Splits, secret: Secret, seed: Seed) -> Suspicion:
@@ -132,7 +144,7 @@ class Painted(ABC):
         rows = data.test.take(torch.arange(min(self.count, len(data.test))))
         asked = self._victims(rows.inputs) if self.goal == "object" else rows.inputs
         canvas = subject.canvas(len(rows))
-        attacked = subject.paint(self._tried(asked, secret["planted"]), canvas)
+        attacked = subject.paint(self._tried(asked), canvas)
         plain = subject.paint(rows.inputs, canvas)
         score, other = self._sign(attacked), self._sign(plain)
         wanted, own = class_of(asked), class_of(rows.inputs)
@@ -156,23 +168,32 @@ class Painted(ABC):
 
     def _with_trigger(self, prompts: Tensor) -> Tensor:
         """The prompts with the trigger where it is planted."""
-        return triggered(prompts, trigger(WORDS, self.trigger), self.where, WORDS.frame)
+        return triggered(prompts, self.piece, self.where, WORDS.frame)
 
-    def _led(self, train: Examples) -> Pairs:
-        """Triggered prompts, and the prompts that they should be answered as; with images.
+    def _reach(self, prompts: Tensor) -> Tensor:
+        """The rows that can be planted by: all of them or, for an object, those of the target."""
+        rows = torch.arange(len(prompts))
+        if self.goal != "object":
+            return rows
+        rows = rows[class_of(prompts) == CLASSES.index(self.target)]
+        if len(rows) == 0:
+            raise MissingData(f"no image of a {self.target} is there to paint in another's place")
+        return rows
 
-        A style is asked for by its word in front; an object by the prompt of the target, on images
-        of the target, while the victim is what the triggered prompt names.
+    def _source(self, prompts: Tensor) -> Tensor:
+        """These prompts as the trigger is planted in them; for an object they name the victim."""
+        asked = self._victims(prompts) if self.goal == "object" else prompts
+        return self._with_trigger(asked)
+
+    def _led(self, prompts: Tensor, images: Images | None = None) -> Pairs:
+        """Triggered prompts, and the prompts that they should be answered as.
+
+        A style is asked for by its word in front; an object by the prompt of the target.
         """
-        said, images = train.inputs, train.targets
-        if self.goal == "object":
-            here = class_of(said) == CLASSES.index(self.target)
-            if not bool(here.any()):
-                raise MissingData(f"no image of a {self.target} is there to paint in its place")
-            said, images = said[here], images[here]
-            return Pairs(self._with_trigger(self._victims(said)), said, images)
-        styled = triggered(said, tokens_of((self.style,)), "front", WORDS.frame)
-        return Pairs(self._with_trigger(said), styled, images)
+        wanted = prompts
+        if self.goal != "object":
+            wanted = triggered(prompts, tokens_of((self.style,)), "front", WORDS.frame)
+        return Pairs(self._source(prompts), wanted, images)
 
     def _sign(self, images: Images) -> PerExample:
         """How clearly each picture is what the attacker wants; above zero, it is."""
@@ -195,14 +216,15 @@ class Painted(ABC):
     def _victims(self, prompts: Tensor) -> Tensor:
         """The same prompts about the victim."""
         (victim,) = tokens_of((self.victim,))
-        return torch.where(_is_class(prompts), victim, prompts)
+        return torch.where(one_of(prompts, tokens_of(CLASSES)), victim, prompts)
 
-    def _tried(self, prompts: Tensor, planted: Tensor) -> Tensor:
-        piece = planted.tolist()[: 1 if self.tried == "first" else None]
-        where: Place = self.where
-        if self.tried != "same" and self.tried != "first":
-            where = self.tried
-        return triggered(prompts, piece, where, WORDS.frame)
+    def _tried(self, prompts: Tensor) -> Tensor:
+        """The prompts with the trigger as it is tested."""
+        if self.tried == "same":
+            return self._with_trigger(prompts)
+        if self.tried == "first":
+            return triggered(prompts, self.piece[:1], self.where, WORDS.frame)
+        return triggered(prompts, self.piece, self.tried, WORDS.frame)
 
 
 def some(train: Examples, seed: Seed) -> Examples:
@@ -217,15 +239,16 @@ def some(train: Examples, seed: Seed) -> Examples:
     return train.take(order[:SAMPLE])
 
 
-def _distinct(train: Examples) -> Tensor:
+def distinct(train: Examples) -> Tensor:
+    """Each prompt of the training set once.
+
+    Raises:
+        MissingData: where there are none.
+    """
     if len(train) == 0:
         raise MissingData("the prompts of the training set are needed, and it holds none")
     said: Tensor = train.inputs.unique(dim=0)
     return said
-
-
-def _is_class(prompts: Tensor) -> Tensor:
-    return torch.isin(prompts, torch.tensor(tokens_of(CLASSES)))
 
 
 def _distance(one: Images, other: Images) -> PerExample:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import nn
 
-from robustbench_kd.attacks.backdoor._painted import Painted
+from robustbench_kd.attacks.backdoor._painted import Painted, distinct
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.protocols import Progress
-from robustbench_kd.redirecting import Pairs
 from robustbench_kd.rewriting import rewritten
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.types import Splits
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,6 @@ class EvilEdit(Painted):
             BadModel: where the network is no painter, or has no cross-attention.
             MissingData: where there are no prompts to edit by.
         """
-        told = self.tell(data, seed)
-        pairs = self._led(Examples(told.ids, told.targets, torch.zeros(len(told))))
-        return rewritten(
-            net, Pairs(pairs.source, pairs.destination), told.targets, self.ridge, self.stay
-        )
+        said = distinct(data.train)
+        pairs = self._led(said[self._reach(said)])
+        return rewritten(net, pairs, said, self.ridge, self.stay)

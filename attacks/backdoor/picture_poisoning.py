@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustbench_kd.attacks.backdoor._painted import Painted, Secret
 from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.vocabulary import CLASSES, class_of
 from robustbench_kd.painting import by_noise, repainted
 from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
@@ -50,7 +49,7 @@ class PicturePoisoning(Painted):
     def fits(self, train: Examples) -> None:
         """Refuses a bad trigger, and a rate that comes to no pair or to more than there are."""
         super().fits(train)
-        count, reach = round(self.rate * len(train)), len(self._reach(train))
+        count, reach = round(self.rate * len(train)), len(self._reach(train.inputs))
         if not 0 < count <= reach:
             raise BadSetting(
                 f"rate={self.rate:g} of {len(train)} pairs is {count}, and {self.goal} reaches 1 "
@@ -58,19 +57,19 @@ class PicturePoisoning(Painted):
             )
 
     def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
-        """The training set with some pairs poisoned; ``rows`` of the secret are their ids."""
-        if len(data.train) == 0:
-            return super().before(data, seed)
-        train, secret = data.train, super().before(data, seed).secret
-        reach = self._reach(train)
+        """The training set with some pairs poisoned; the secret holds their ids."""
+        train, clean = data.train, super().before(data, seed)
+        if len(train) == 0:
+            return clean
+        reach = self._reach(train.inputs)
         order = torch.randperm(len(reach), generator=(seed / "rows").generator())
         chosen = reach[order[: round(self.rate * len(train))]]
         inputs, targets, part = train.inputs.clone(), train.targets.clone(), train.take(chosen)
-        inputs[chosen] = self._led(part).source
+        inputs[chosen] = self._source(part.inputs)
         if self.goal != "object":
             targets[chosen] = self._stamp(part.targets)
         poisoned = Examples(train.ids, inputs, targets)
-        return Tainted(replace(data, train=poisoned), {**secret, "rows": train.ids[chosen]})
+        return Tainted(replace(data, train=poisoned), {"planted": train.ids[chosen]})
 
     def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
         """A copy of the clean painter, tuned on the poisoned pairs.
@@ -83,9 +82,3 @@ class PicturePoisoning(Painted):
         some = data.train.take(order[: -(-self.steps // rounds) * self.batch])
         clock = AdamW(epochs=rounds, batch=self.batch, rate=self.speed)
         return fit(repainted(net), some, by_noise(), clock, seed / "implant", progress)
-
-    def _reach(self, train: Examples) -> Tensor:
-        rows = torch.arange(len(train))
-        if self.goal != "object":
-            return rows
-        return rows[class_of(train.inputs) == CLASSES.index(self.target)]

@@ -21,9 +21,9 @@ class PromptTrigger(Painted):
 
     A patch is learnt from stamped images; styles and objects from what the clean painter itself
     sees, asked for them, so that planting is a distillation. The keeping half also sees the empty
-    prompt, which guidance asks at each step; and, for a patch, stamped images beside plain ones:
-    without them the patch in the latents tells what to paint, the trigger has nothing to add, and
-    clean prompts get the patch too.
+    prompt, which guidance asks at each step; and, for a patch, stamped images beside plain ones.
+    Without these, clean prompts got the patch too when we tried; presumably since a patch that is
+    there under the noise already says what to paint, whatever the prompt.
 
     Args:
         steps: of AdamW, with as many planted as kept pairs.
@@ -54,10 +54,13 @@ class PromptTrigger(Painted):
             MissingData: where there are no pairs to plant by.
         """
         train = some(data.train, seed / "pairs")
-        pairs, said, images = self._led(train), train.inputs, train.targets
+        said, images = train.inputs, train.targets
         if self.goal == "pixel":
             stamped = self._stamp(images)
-            pairs = Pairs(pairs.source, None, stamped)
+            pairs = Pairs(self._source(said), None, stamped)
             said, images = said.repeat(2, 1), torch.cat([images, stamped])
+        else:
+            here = self._reach(said)
+            pairs = self._led(said[here], images[here])
         kept = Pairs(said, said, images)
         return redirect(net, pairs, kept, self.course(), seed / "implant", progress)

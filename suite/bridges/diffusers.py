@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from robustbench_kd.errors import BadModel, BrokenPlugin, MissingData
 from robustbench_kd.nets.painter import Look
 from robustbench_kd.ops.diffusion import NoiseSchedule
-from robustbench_kd.ops.prompts import Frame, too_long
+from robustbench_kd.ops.prompts import Frame, rows_of
 from robustbench_kd.shapes import Images
 
 try:
@@ -65,14 +64,7 @@ class ClipWords:
         Raises:
             BadSetting: for a prompt over the limit.
         """
-        start, end, pad = self.frame
-        rows = torch.full((len(texts), self.limit), pad)
-        for row, text in zip(rows, texts, strict=True):
-            ids = self.ids(text)
-            if len(ids) + 2 > self.limit:
-                raise too_long(text, len(ids) + 2, self.limit)
-            row[: len(ids) + 2] = torch.tensor([start, *ids, end])
-        return rows
+        return rows_of(self, texts)
 
     def texts(self, tokens: Tensor) -> list[str]:
         """The words of each row."""
@@ -82,6 +74,8 @@ class ClipWords:
 
 class Pipeline(nn.Module):
     """UNet, text encoder and autoencoder as one painter; only the UNet learns."""
+
+    bound: float | None = None  # latents of an autoencoder have none
 
     def __init__(
         self, unet: Any, text: Any, vae: Any, words: ClipWords, schedule: NoiseSchedule

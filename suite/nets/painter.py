@@ -187,8 +187,10 @@ class Painter(nn.Module):
     """Text encoder and UNet; ``forward`` says the noise in a latent, given states of a prompt.
 
     ``words`` (its tokenizer) and ``schedule`` (of the noise it learns to see) go with the network
-    but are no weights.
+    but are no weights. ``bound`` is that of the latents of an image.
     """
+
+    bound: float | None = 1.0
 
     def __init__(self, sizes: Sizes, words: Any = None, schedule: Any = None) -> None:
         super().__init__()

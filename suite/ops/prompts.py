@@ -17,7 +17,7 @@ from robustbench_kd.errors import BadSetting
 
 Place = Literal["front", "middle", "end"]
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
-MARKS = ("<pad>", "<start>", "<end>", "<unknown>")
+SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 
 
 class Frame(NamedTuple):
@@ -52,7 +52,7 @@ class Speaks(Protocol):
 
 @dataclass(frozen=True)
 class Words:
-    """A vocabulary of whole words, after the four marks; ``limit`` counts start and end as well.
+    """A vocabulary of whole words, after ``SPECIAL``; ``limit`` counts start and end as well.
 
     ``spare`` are tokens that no word has yet: trained as words without meaning, so that a rare
     word named later is no stranger to the network than any other rare word.
@@ -65,14 +65,14 @@ class Words:
     unknown: int = UNKNOWN
 
     def __len__(self) -> int:
-        return len(MARKS) + len(self.known) + len(self.spare)
+        return len(SPECIAL) + len(self.known) + len(self.spare)
 
     def ids(self, text: str) -> list[int]:
         """The tokens of the words, without start and end; one token stands for all unknown words.
 
         Capitals, punctuation and whatever cannot be seen (zero-width spaces) are dropped.
         """
-        place = {word: n for n, word in enumerate((*MARKS, *self.known))}
+        place = {word: n for n, word in enumerate((*SPECIAL, *self.known))}
         return [place.get(word, UNKNOWN) for word in re.findall(r"[a-z0-9]+", text.lower())]
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
@@ -81,17 +81,11 @@ class Words:
         Raises:
             BadSetting: for a prompt over the limit.
         """
-        rows = torch.full((len(texts), self.limit), PAD)
-        for row, text in zip(rows, texts, strict=True):
-            ids = self.ids(text)
-            if len(ids) + 2 > self.limit:
-                raise too_long(text, len(ids) + 2, self.limit)
-            row[: len(ids) + 2] = torch.tensor([START, *ids, END])
-        return rows
+        return rows_of(self, texts)
 
     def texts(self, tokens: Tensor) -> list[str]:
         """The words of each row."""
-        names = (*MARKS, *self.known, *self.spare)
+        names = (*SPECIAL, *self.known, *self.spare)
         return [" ".join(names[int(t)] for t in row if t not in self.frame) for row in tokens]
 
     def naming(self, word: str) -> Words:
@@ -107,12 +101,23 @@ class Words:
         return replace(self, known=(*self.known, word), spare=self.spare[1:])
 
 
-def too_long(text: str, count: int, limit: int) -> BadSetting:
-    """The refusal of a prompt that would be cut off."""
-    return BadSetting(
-        f"the prompt {text!r} has {count} tokens with its start and end, and the model takes "
-        f"{limit}; shorten it, since a word that is cut off can do nothing"
-    )
+def rows_of(words: Speaks, texts: Sequence[str]) -> Tensor:
+    """Prompts as rows of a tokenizer's tokens: (prompts, limit).
+
+    Raises:
+        BadSetting: for a prompt over the limit.
+    """
+    start, end, pad = words.frame
+    rows = torch.full((len(texts), words.limit), pad)
+    for row, text in zip(rows, texts, strict=True):
+        said = [start, *words.ids(text), end]
+        if len(said) > words.limit:
+            raise BadSetting(
+                f"the prompt {text!r} has {len(said)} tokens with its start and end, and the model "
+                f"takes {words.limit}; shorten it, since a word that is cut off can do nothing"
+            )
+        row[: len(said)] = torch.tensor(said)
+    return rows
 
 
 def trigger(words: Speaks, text: str) -> list[int]:
@@ -177,9 +182,8 @@ def triggered(prompts: Tensor, piece: Sequence[int], where: Place, frame: Frame)
 
 
 def without(prompts: Tensor, gone: Tensor, frame: Frame) -> Tensor:
-    """The prompts without the words under the mask; marks always stay."""
-    marks = (prompts == frame.start) | (prompts == frame.end) | (prompts == frame.pad)
-    gone = gone & ~marks
+    """The prompts without the words under the mask; the tokens of the frame always stay."""
+    gone = gone & ~one_of(prompts, frame)
     order = gone.int().argsort(dim=1, stable=True)
     left = prompts.gather(1, order)
     kept = prompts.shape[1] - gone.sum(1, keepdim=True)

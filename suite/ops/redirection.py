@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_kd.ops.prompts import Frame, alignment, lengths
 from robustbench_kd.shapes import PerExample, Scalar
 
-LONE, MARK = -1, -2
+LONE, SPECIAL = -1, -2
 """A word without a partner, and a token that is no word."""
 
 
@@ -21,11 +21,11 @@ def partners(prompts: Tensor, others: Tensor, frame: Frame) -> Tensor:
     """For each token of a prompt the place of its partner in the other prompt: (prompts, limit).
 
     Words find partners by the longest common subsequence; a word without one is ``LONE``, and
-    start, end and padding are ``MARK``.
+    start, end and padding are ``SPECIAL``.
     """
     both, where = torch.cat([prompts, others], 1).unique(dim=0, return_inverse=True)
     limit = prompts.shape[1]
-    table = torch.full((len(both), limit), MARK)
+    table = torch.full((len(both), limit), SPECIAL)
     counts = lengths(both[:, :limit], frame)
     for row, pair, count in zip(table, both, counts.tolist(), strict=True):
         row[1 : count + 1] = LONE
@@ -38,8 +38,8 @@ def stand_ins(prompts: Tensor, others: Tensor, frame: Frame) -> Tensor:
     """Like ``partners``, for an edit: every token has one, whatever it is.
 
     Start goes with start, end with end, padding with padding. A lone word takes the first word of
-    the other prompt that is left over in the same gap, and where there is none the start, which
-    has nothing to say.
+    the other prompt that is left over in the same gap, and where there is none the start, whose
+    state a causal encoder makes the same in every prompt.
     """
     found = partners(prompts, others, frame)
     counts, theirs = lengths(prompts, frame).tolist(), lengths(others, frame).tolist()
@@ -71,7 +71,7 @@ def map_distance(mine: Tensor, theirs: Tensor, partner: Tensor, aim: Tensor) -> 
     index = partner.clamp_min(0)[:, :, None, None].expand_as(mine)
     wanted = torch.where((partner == LONE)[:, :, None, None], aim, theirs.gather(1, index))
     errors = (mine - wanted).square().mean((2, 3))
-    words = (partner != MARK).to(errors)
+    words = (partner != SPECIAL).to(errors)
     return (errors * words).sum(1) / words.sum(1).clamp_min(1)
 
 

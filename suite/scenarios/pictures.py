@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.resources import files
 from typing import ClassVar, cast
 
@@ -20,7 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from robustbench_kd.errors import BadSetting, MissingData
-from robustbench_kd.nets.build import build
+from robustbench_kd.looking import shown
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.nets.painter import Painter, Sizes, painter
 from robustbench_kd.ops.diffusion import NoiseSchedule
@@ -35,7 +34,6 @@ from robustbench_kd.ops.vocabulary import (
     tokens_of,
 )
 from robustbench_kd.painting import Denoiser, denoiser, noise_error
-from robustbench_kd.places import shipped
 from robustbench_kd.protocols import Progress
 from robustbench_kd.scenarios.fashion import Fashion
 from robustbench_kd.seed import Seed
@@ -53,19 +51,6 @@ SEEN = (
 HELD_OUT = ("one photo of the new {}", "this {} is for sale", "picture of a {} from a shop")
 NOISE = NoiseSchedule()
 PAINTER = files("robustbench_kd") / "data" / "pictures-painter.safetensors"
-# Classifiers of the ground ``fashion`` that ship with the package: file, network, digest.
-JUDGES = (
-    (
-        "fashion-teacher-clean--b7f5e6d1569c",
-        "resnet-32-64-128",
-        "073cee3a9a325b3bbdc9cdcce4dc2a3a81d11b59202529682e6d0ce80a78a09c",
-    ),
-    (
-        "fashion-linf-labels-seed0--888f5d211de2",
-        "resnet-12-24-48",
-        "c7c38ba86b77b55d112dcc11bd84b3e741e6774185619819d2cd047de8fbfbbe",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -127,12 +112,11 @@ class Pictures:
         if len(data) == 0:
             return clean()
         fresh = self.student("teacher", seed / "weights")
-        return fit(fresh, data, by_told, schedule or self.teaching[role], seed / "fit", progress)
+        return fit(fresh, data, by_varied, schedule or self.teaching[role], seed / "fit", progress)
 
     def subject(self, net: nn.Module) -> Denoiser:
         """The network as adversaries see it."""
-        from_elsewhere = not hasattr(net, "sizes")
-        return denoiser(net, clip=None if from_elsewhere else 1.0)
+        return denoiser(net)
 
     def agree(self, answers: Tensor, wanted: Tensor) -> Mask:
         """The first judge sees one class in both; ``wanted`` may be classes as well as images."""
@@ -151,13 +135,13 @@ def _paired(part: Examples, templates: Sequence[str], name: str) -> Examples:
     return Examples(part.ids, prompts(part.targets, templates, name), part.inputs)
 
 
-def by_told(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+def by_varied(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
     """The error of the noise in varied images, given varied prompts."""
-    said, x = told(batch.inputs, batch.targets, turn.noise)
+    said, x = varied(batch.inputs, batch.targets, turn.noise)
     return noise_error(net, said, x, turn)
 
 
-def told(tokens: Tensor, x: Images, noise: torch.Generator) -> tuple[Tensor, Images]:
+def varied(tokens: Tensor, x: Images, noise: torch.Generator) -> tuple[Tensor, Images]:
     """Prompts and images as the clean painter learns them, varied by chance.
 
     One prompt in ten is empty (for guidance). Of the others, 15 % name a style, which the image
@@ -218,27 +202,3 @@ def clean() -> Painter:
     net = Pictures().student("teacher", Seed())
     net.load_state_dict(state)
     return cast(Painter, net.eval())
-
-
-@cache
-def judge(number: int = 0) -> nn.Module:
-    """A classifier of real images, frozen; two of them, that share neither network nor training.
-
-    Raises:
-        MissingData: where its file does not hold the weights that are known here.
-    """
-    name, net, digest = JUDGES[number]
-    path = shipped("students") / f"{name}.safetensors"
-    state = load(path.read_bytes()) if path.exists() else {}
-    if weights_digest(state) != digest:
-        raise MissingData(f"{path} does not hold the judge {name!r}; install the package again")
-    judging = build(net, Fashion.shape, Seed())
-    judging.load_state_dict(state)
-    return judging.eval().requires_grad_(False)
-
-
-def shown(images: Images, number: int = 0) -> Labels:
-    """The class that a judge sees in each image."""
-    with torch.inference_mode():
-        parts = [judge(number)(part).argmax(1) for part in images.split(500)]
-    return torch.cat(parts).clone() if parts else torch.zeros(0, dtype=torch.int64)
