@@ -80,19 +80,8 @@ def sides(pair: Pair, rules: Rules, ask: Asking | None = None) -> Iterator[Sides
         except NotComparable as why:
             word = str(why)
     if old is None or new is None or word:
-        none: list[bool] = []
-        yield Sides(
-            pair.entry,
-            pair.against,
-            "robust",
-            "robust",
-            none,
-            none,
-            0,
-            "not-comparable",
-            None,
-            (word,),
-        )
+        names = pair.entry, pair.against
+        yield Sides(*names, "robust", "robust", [], [], 0, fixed="not-comparable", notes=(word,))
         return
     yield _primary(pair, old, new, rules, ask)
     for name, column in old.columns.items():

@@ -76,9 +76,18 @@ class Gate:
         return tuple(one for one in self.findings if one.role == "robust")
 
     @property
+    def decisive(self) -> Finding:
+        """What trips the gate, or else what its code is about; where it holds, the severest."""
+        first = self.findings[0]
+        word = {3: "inconclusive", 4: "not-comparable"}.get(self.code)
+        if first.trips or word is None:
+            return first
+        return next(one for one in self.primary if one.verdict == word)
+
+    @property
     def verdict(self) -> Verdict:
-        """The severest verdict that counts."""
-        return self.findings[0].verdict
+        """The verdict that decides."""
+        return self.decisive.verdict
 
 
 def gate(
@@ -128,7 +137,7 @@ def judged(family: Sequence[Sides], rules: Rules) -> list[Finding]:
     found = []
     for n, one in enumerate(family):
         if one.fixed == "not-comparable":
-            found.append(_finding(one, "not-comparable"))
+            found.append(_finding(one, None))
             continue
         p, gain = adjusted.get(n, (None, None))
         tests = len(tested) or 1
@@ -141,35 +150,31 @@ def judged(family: Sequence[Sides], rules: Rules) -> list[Finding]:
             gain=gain,
             tests=tests if one.role == "robust" else None,
         )
-        verdict = one.fixed or numbers.verdict
-        finding = _finding(one, verdict)
-        found.append(
-            replace(
-                finding,
-                before=Share(sum(one.before), len(one.before)),
-                after=Share(sum(one.after), len(one.after)),
-                numbers=replace(numbers, verdict=verdict),
-                lost=_lost(one),
-            )
-        )
+        found.append(_finding(one, replace(numbers, verdict=one.fixed or numbers.verdict)))
     return found
 
 
-def _lost(one: Sides) -> tuple[int, ...]:
-    both = zip(one.before, one.after, strict=True)
-    return tuple(place for place, (was, still) in enumerate(both) if was and not still)
-
-
-def _finding(one: Sides, verdict: Verdict) -> Finding:
+def _finding(one: Sides, numbers: Comparison | None) -> Finding:
+    """What the numbers say of an endpoint; without any, nothing could be paired."""
+    before, after = (Share(sum(s), len(s)) if numbers else None for s in (one.before, one.after))
     return Finding(
         one.entry,
         one.against,
         one.role,
         one.endpoint,
-        verdict,
-        rematch=one.rematch,
-        notes=one.notes,
+        numbers.verdict if numbers else "not-comparable",
+        before,
+        after,
+        numbers,
+        one.rematch,
+        one.notes,
+        lost=_lost(one),
     )
+
+
+def _lost(one: Sides) -> tuple[int, ...]:
+    both = zip(one.before, one.after, strict=True)
+    return tuple(place for place, (was, still) in enumerate(both) if was and not still)
 
 
 def _place(verdict: Verdict) -> int:

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_kd.errors import BadRecord
-from robustbench_kd.exposed import Probed
 from robustbench_kd.files import read_bytes
-from robustbench_kd.inheritance import Planted
 from robustbench_kd.ops.bits import discordant
 from robustbench_kd.ops.pairing import mcnemar_two_sided
-from robustbench_kd.records import Json, Record, digest
-from robustbench_kd.shelf import exhibit_name, read_any
+from robustbench_kd.records import Json, Record, digest, unsealed
+from robustbench_kd.shelf import proof_of, read_any
 
 MEANING = {
     "L0": "it parses and matches its own digest",
@@ -75,27 +73,20 @@ def level_of(path: Path, *, replayed: bool = False, reruns: Sequence[Record] = (
 
 def _read(path: Path) -> str:
     try:
-        body = json.loads(read_bytes(path))
-        claimed = body.pop("id")
-        return "" if digest(body) == claimed else f"{path} does not match its own digest"
+        unsealed(json.loads(read_bytes(path)), str(path))
     except BadRecord as why:
         return str(why)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
         return f"{path} is no record: {type(why).__name__}: {why}"
+    return ""
 
 
 def _sound(path: Path) -> str:
     """Why a record is not sound in itself; the file that it names by digest must be there."""
     try:
-        record = read_any(path)
-        if isinstance(record, Probed):
-            return ""  # nothing lies beside it: its networks are asked again
-        if isinstance(record, Planted):
-            beside, wanted = path.parent / exhibit_name(record), record.exhibit["sha256"]
-        else:
-            beside, wanted = path.with_suffix(".safetensors"), record.evidence.get("sha256")
-        if hashlib.sha256(read_bytes(beside)).hexdigest() != wanted:
-            return f"{beside} is not what the record was made with"
+        proof = proof_of(read_any(path), path)
+        if proof and hashlib.sha256(read_bytes(proof[0])).hexdigest() != proof[1]:
+            return f"{proof[0]} is not what the record was made with"
     except BadRecord as why:
         return str(why)
     return ""

@@ -14,24 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_kd.errors import BadRecord, NotComparable, RobustbenchError
-from robustbench_kd.exposed import SCHEMA as PROBED
 from robustbench_kd.exposed import Probed
 from robustbench_kd.files import expect_writable, read_bytes, write_whole
-from robustbench_kd.inheritance import SCHEMA as PLANTED
 from robustbench_kd.inheritance import Planted
 from robustbench_kd.records import Record, canonical
-from robustbench_kd.shelf import (
-    exhibit_name,
-    kind_of,
-    load_record,
-    planted_path,
-    probed_path,
-    read_planted,
-    read_probed,
-    record_path,
-)
+from robustbench_kd.shelf import planted_path, probed_path, proof_of, read_any, record_path
 
-Any = Record | Planted | Probed
+AnyRecord = Record | Planted | Probed
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class Sheet:
     """A record that reads well: where it lies, and the file that proves it, if it has one."""
 
     path: Path
-    record: Any
+    record: AnyRecord
     proof: Path | None
 
 
@@ -104,32 +93,23 @@ def _sheets(folders: Iterable[Path]) -> tuple[list[Sheet], list[Refusal]]:
     paths = {p.resolve(): p for folder in folders for p in sorted(folder.rglob("*.json"))}
     for path in paths.values():
         try:
-            record = _read(path)
+            record = read_any(path)
             good.append(Sheet(path, record, _proof(path, record)))
         except RobustbenchError as why:
             bad.append(Refusal(path, str(why), why.exit_code))
     return good, bad
 
 
-def _read(path: Path) -> Any:
-    kind = kind_of(path)
-    if kind == PLANTED:
-        return read_planted(path)
-    return read_probed(path) if kind == PROBED else load_record(path)
-
-
-def _proof(path: Path, record: Any) -> Path | None:
+def _proof(path: Path, record: AnyRecord) -> Path | None:
     """The file beside a record, which must be the one that it names.
 
     Raises:
         BadRecord: where it is missing or another one.
     """
-    if isinstance(record, Probed):
+    beside = proof_of(record, path)
+    if beside is None:
         return None
-    if isinstance(record, Planted):
-        proof, wanted = path.parent / exhibit_name(record), record.exhibit["sha256"]
-    else:
-        proof, wanted = path.with_suffix(".safetensors"), record.evidence["sha256"]
+    proof, wanted = beside
     if not proof.exists():
         raise BadRecord(f"{path} lacks its evidence, which should lie in {proof.name}")
     if hashlib.sha256(read_bytes(proof)).hexdigest() != wanted:
@@ -137,7 +117,7 @@ def _proof(path: Path, record: Any) -> Path | None:
     return proof
 
 
-def protocol(record: Any) -> dict[str, str]:
+def protocol(record: AnyRecord) -> dict[str, str]:
     """What a record asks, part by part; rows of one board are about the same question."""
     parts: dict[str, object] = {"test data": record.data}
     if isinstance(record, Record):
@@ -190,8 +170,14 @@ def _usual(sheets: Iterable[Sheet]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _board(record: Any) -> str:
+def _board(record: AnyRecord) -> str:
     return f"{record.board}/{record.attack}" if isinstance(record, Planted) else record.board
+
+
+def _path(record: AnyRecord, out: Path) -> Path:
+    if isinstance(record, Planted):
+        return planted_path(record, out)
+    return probed_path(record, out) if isinstance(record, Probed) else record_path(record, out)
 
 
 def _copied(sheet: Sheet, out: Path) -> Path:
@@ -200,16 +186,9 @@ def _copied(sheet: Sheet, out: Path) -> Path:
     Raises:
         BadRecord: where something else lies there already.
     """
-    record = sheet.record
-    if isinstance(record, Record):
-        target = record_path(record, out)
-        proof = target.with_suffix(".safetensors")
-    elif isinstance(record, Planted):
-        target = planted_path(record, out)
-        proof = target.parent / exhibit_name(record)
-    else:
-        target = proof = probed_path(record, out)
-    pairs = [(sheet.proof, proof)] if sheet.proof else []
+    target = _path(sheet.record, out)
+    beside = proof_of(sheet.record, target)
+    pairs = [(sheet.proof, beside[0])] if sheet.proof and beside else []
     pairs.append((sheet.path, target))
     data = [(read_bytes(source), goal) for source, goal in pairs]
     for body, goal in data:

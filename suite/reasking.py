@@ -59,7 +59,7 @@ def verify_planted(path: Path) -> Reasked:
     known = (examples_digest(test), digest(test.ids.tolist()))
     if known != (record.data["examples"], record.data["ids"]):
         raise BadRecord(f"{path} is about other images than the ones here")
-    inputs, wanted = _exhibit(record, test, path)
+    inputs, wanted = exhibit_of(record, test, path)
     eligible = torch.tensor(unpack(record.eligible, record.data["count"]))
     if not torch.equal(eligible, (wanted != test.targets) | (wanted < 0)):
         raise BadRecord(f"{path}: the eligible inputs are not those that the adversary wanted")
@@ -105,8 +105,12 @@ def _told_right(record: Planted, scenario: Scenario, path: Path) -> None:
         raise BadRecord(f"{path} claims to have planted something else than {record.attack} did")
 
 
-def _exhibit(record: Planted, test: Examples, path: Path) -> tuple[Images, Tensor]:
-    """The submitted inputs and what was wanted of them, from beside the record."""
+def exhibit_of(record: Planted, test: Examples, path: Path) -> tuple[Images, Tensor]:
+    """The submitted inputs and what was wanted of them, from beside the record.
+
+    Raises:
+        BadRecord: where they are damaged, another's, or about other examples.
+    """
     raw = read_bytes(path.parent / exhibit_name(record))
     if hashlib.sha256(raw).hexdigest() != record.exhibit["sha256"]:
         raise BadRecord(f"the inputs beside {path} are not those its record was made with")

@@ -14,8 +14,7 @@ from typing import Any
 
 from robustbench_kd.errors import BadRecord
 from robustbench_kd.migrations import MIGRATIONS, migrated
-from robustbench_kd.ops.bits import pack, unpack
-from robustbench_kd.ops.bitset import number_of, packed
+from robustbench_kd.ops.bits import number_of, pack, text_of, unpack
 from robustbench_kd.ops.intervals import wilson
 
 SCHEMA = "robustbench-kd.record/1"
@@ -170,14 +169,7 @@ def worst_case(cells: Iterable[Cell]) -> list[bool]:
 
 def summed(flags: Sequence[bool]) -> Json:
     """Flags as a record keeps them: counts, interval and bits."""
-    low, high = wilson(sum(flags), len(flags))
-    return {
-        "hits": sum(flags),
-        "count": len(flags),
-        "low": low,
-        "high": high,
-        "bits": pack(flags),
-    }
+    return _folded(number_of(pack(flags), len(flags)), len(flags))
 
 
 def unsealed(body: Json, where: str) -> Json:
@@ -261,4 +253,4 @@ def _folded(flags: int, count: int) -> Json:
     """What ``summed`` says of the same flags as one number."""
     hits = flags.bit_count()
     low, high = wilson(hits, count)
-    return {"hits": hits, "count": count, "low": low, "high": high, "bits": packed(flags, count)}
+    return {"hits": hits, "count": count, "low": low, "high": high, "bits": text_of(flags, count)}

@@ -6,33 +6,29 @@ An example that a panel left standing and that the other side's input breaks was
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from robustbench_kd.cards import scenario_of
-from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.evidence import Proof, restore
-from robustbench_kd.files import read_bytes
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.ops.losses import margin
 from robustbench_kd.protocols import Scenario
-from robustbench_kd.records import Record, digest
+from robustbench_kd.records import Record
+from robustbench_kd.replay import MARGINAL, clean_of, evidence_of, network_of
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask
 from robustbench_kd.shelf import load_record
 from robustbench_kd.snapshots import CONTROL
-from robustbench_kd.store import find_net, undump
-from robustbench_kd.trials import Trial, attack_of, attempt, board_of, examples_digest, fingerprint
+from robustbench_kd.store import undump
+from robustbench_kd.trials import Trial, attack_of, attempt, board_of, fingerprint
 from robustbench_kd.types import Budget, Examples
 from robustbench_kd.verdicts import Rematch
-
-CLOSE = 1e-3  # scores this close may fall either way on another machine, and break nobody
 
 
 @dataclass(frozen=True)
@@ -81,32 +77,13 @@ def rematch(old: Path, new: Path, seeds: int = 0, net: nn.Module | None = None) 
 
 def _side(path: Path, given: nn.Module | None) -> Side:
     record = load_record(path)
-    raw = read_bytes(path.with_suffix(".safetensors"))
-    if hashlib.sha256(raw).hexdigest() != record.evidence.get("sha256"):
-        raise BadRecord(f"the evidence beside {path} is not the one its record was made with")
+    raw = evidence_of(record, path)
     scenario = scenario_of(record.scenario)
-    test = scenario.splits(Seed(record.seed), whole=False).test
-    clean = test.take(torch.arange(min(record.data["count"], len(test))))
-    if (examples_digest(clean), digest(clean.ids.tolist())) != (
-        record.data["examples"],
-        record.data["ids"],
-    ):
-        raise BadRecord(f"{path} is about other images than the ones here")
+    clean = clean_of(record, scenario)
     proof = restore(undump(raw, str(path))[0], clean, _ball(record), f"beside {path}")
     yours = given is not None and weights_digest(given.state_dict()) == record.model["weights"]
-    net = given if given is not None and yours else _kept(record, scenario)
+    net = given if given is not None and yours else network_of(record, scenario)
     return Side(record, net, scenario, clean, proof, yours)
-
-
-def _kept(record: Record, scenario: Scenario) -> nn.Module:
-    kept = find_net(record.model["key"]) if record.model["key"] else None
-    if kept is None:
-        raise BadModel(f"the network of {record.label} (seed {record.seed}) is not kept here")
-    net = scenario.student(record.model["net"], Seed())
-    net.load_state_dict(kept.state)
-    if weights_digest(net.state_dict()) != record.model["weights"]:
-        raise BadRecord(f"the record of {record.label} is about other weights than those kept")
-    return net.eval()
 
 
 def _ball(record: Record) -> Budget:
@@ -123,7 +100,8 @@ def _broken(side: Side, by: Proof) -> Mask:
     subject = side.scenario.subject(side.net)
     with held_still(side.net), torch.inference_mode():
         scores = torch.cat([subject.logits(part) for part in inputs.split(500)])  # type: ignore[attr-defined]
-    broken[rows] = margin(scores, side.clean.targets[rows]) < -CLOSE
+    # Scores that may fall either way on another machine break nobody.
+    broken[rows] = margin(scores, side.clean.targets[rows]) < -MARGINAL
     return broken
 
 
@@ -133,19 +111,15 @@ def _anew(side: Side, rows: Mask, seeds: int) -> Mask:
     board = board_of(side.record.board)
     panel = [cell.attack for cell in side.record.cells if cell.attack != CONTROL]
     with held_still(side.net):
-        for n, text in _rounds(seeds, panel):
+        subject = side.scenario.subject(side.net)
+        answers = fingerprint(subject, side.clean) if side.yours and seeds else None  # type: ignore[arg-type]
+        for n, text in product(range(seeds), panel):
             left = (rows & ~fell).nonzero().flatten()
             if len(left) == 0:
                 break
             seed = (Seed(side.record.seed) / "confirm" / n).number()
             test = side.clean.take(left)
-            trial = Trial(side.scenario, side.net, side.record.model["weights"], test, seed)
-            if side.yours:
-                answers = fingerprint(side.scenario.subject(side.net), side.clean)  # type: ignore[arg-type]
-                trial = Trial(side.scenario, side.net, trial.weights, test, seed, answers)
+            weights = side.record.model["weights"]
+            trial = Trial(side.scenario, side.net, weights, test, seed, answers)
             fell[left] = ~attempt(trial, text, attack_of(text, board)).right
     return fell
-
-
-def _rounds(seeds: int, panel: Sequence[str]) -> list[tuple[int, str]]:
-    return [(n, text) for n in range(seeds) for text in panel]

@@ -13,6 +13,7 @@ from robustbench_kd.cards import scenario_of
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.evidence import Proof, restore
 from robustbench_kd.files import read_bytes
+from robustbench_kd.inheritance import Planted
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.ball import distance
 from robustbench_kd.ops.gradient import held_still
@@ -53,17 +54,13 @@ def verify(path: Path, net: nn.Module | None = None) -> Replay:
         BadModel: where the network is not here, or is another than the record's.
     """
     record = load_record(path)
-    raw = read_bytes(path.with_suffix(".safetensors"))
-    if hashlib.sha256(raw).hexdigest() != record.evidence.get("sha256"):
-        raise BadRecord(f"the evidence beside {path} is not the one its record was made with")
+    raw = evidence_of(record, path)
     scenario = scenario_of(record.scenario)
-    given = net is not None
-    net = net if net is not None else _network(record, scenario)
-    if weights_digest(net.state_dict()) != record.model["weights"]:
-        if given:
-            raise BadModel(f"{path} is about other weights than the network that was given")
-        raise BadRecord(f"{path} is about other weights than those kept of {record.label}")
-    clean = _clean(record, scenario)
+    if net is None:
+        net = network_of(record, scenario)
+    elif weights_digest(net.state_dict()) != record.model["weights"]:
+        raise BadModel(f"{path} is about other weights than the network that was given")
+    clean = clean_of(record, scenario)
     budget = Budget(record.threat["norm"], record.threat["eps"])
     proof = restore(undump(raw, str(path))[0], clean, budget, f"beside {path}")
     _agrees(record, proof, path)
@@ -75,18 +72,49 @@ def verify(path: Path, net: nn.Module | None = None) -> Replay:
         return _ask(record, scenario, net, clean, inputs, proof, path)
 
 
-def _network(record: Record, scenario: Scenario) -> nn.Module:
+def evidence_of(record: Record, path: Path) -> bytes:
+    """The file beside a record.
+
+    Raises:
+        BadRecord: where it cannot be read, or is another than the record's.
+    """
+    raw = read_bytes(path.with_suffix(".safetensors"))
+    if hashlib.sha256(raw).hexdigest() != record.evidence.get("sha256"):
+        raise BadRecord(f"the evidence beside {path} is not the one its record was made with")
+    return raw
+
+
+def network_of(record: Record, scenario: Scenario) -> nn.Module:
+    """The network that a record is about, if it ships or is kept.
+
+    Raises:
+        BadModel: where it is not here.
+        BadRecord: where other weights are kept under its key, or those of another architecture.
+    """
     kept = find_net(record.model["key"]) if record.model["key"] else None
     if kept is None:
         raise BadModel(
-            f"the network of {record.label} is not kept here; give it by --model to verify"
+            f"the network of {record.label} (seed {record.seed}) is not kept here; "
+            "give it by --model"
         )
     net = scenario.student(record.model["net"], Seed())
-    net.load_state_dict(kept.state)
+    try:
+        net.load_state_dict(kept.state)
+    except RuntimeError as why:
+        wrong = f"the weights kept of {record.label} fit no {record.model['net']}"
+        raise BadRecord(wrong) from why
+    if weights_digest(net.state_dict()) != record.model["weights"]:
+        raise BadRecord(f"the record of {record.label} is about other weights than those kept")
     return net.eval()
 
 
-def _clean(record: Record, scenario: Scenario) -> Examples:
+def clean_of(record: Record | Planted, scenario: Scenario) -> Examples:
+    """The untouched examples that a record is about.
+
+    Raises:
+        MissingData: where the data set is not here.
+        BadRecord: where this machine has other ones.
+    """
     test = scenario.splits(Seed(record.seed), whole=False).test
     test = test.take(torch.arange(min(record.data["count"], len(test))))
     known = (examples_digest(test), digest(test.ids.tolist()))

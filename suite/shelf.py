@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,15 @@ def exhibit_name(record: Planted) -> str:
     return f"{_slug(record.attack)}--inputs-seed{record.seed}--{digest}.safetensors"
 
 
+def proof_of(record: Record | Planted | Probed, path: Path) -> tuple[Path, str] | None:
+    """The file beside a record that proves it, and the digest that it must have, if it has one."""
+    if isinstance(record, Probed):
+        return None  # its networks are asked again
+    if isinstance(record, Planted):
+        return path.parent / exhibit_name(record), record.exhibit["sha256"]
+    return path.with_suffix(".safetensors"), str(record.evidence.get("sha256"))
+
+
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.=]+", "-", text.lower()).strip("-")[:80] or "model"
 
@@ -167,7 +176,7 @@ READERS: dict[str, Callable[[Json, str], Any]] = {
 
 @dataclass(frozen=True)
 class Stock:
-    """The records of a board in a folder, by path, and a sentence for each file that is refused."""
+    """Records by path, and a sentence for each file that is refused."""
 
     records: Mapping[Path, Any]
     refused: tuple[str, ...]
@@ -180,19 +189,26 @@ def take_stock(folder: str | Path | None, board: str, schema: str = RECORD) -> S
     name, and the rest stays usable; nothing is skipped in silence.
     """
     root = Path(folder) if folder is not None else shipped("records")
+    paths = sorted(root.glob(f"{board}/*.json"))
+    return stock_of(paths, lambda body, path: _read_as(schema, body, path))
+
+
+def stock_of(paths: Iterable[Path], read: Callable[[Json, Path], Any]) -> Stock:
+    """What ``read`` makes of these files; copies, and whatever it refuses, are refused by name."""
     found: dict[Path, Any] = {}
     refused: list[str] = []
     first: dict[str, Path] = {}
-    for path in sorted(root.glob(f"{board}/*.json")):
+    for path in paths:
         try:
             body = _body(path)
-            record = _read_as(schema, body, path)
+            record = read(body, path)
         except BadRecord as why:
             refused.append(str(why))
             continue
         twin = first.setdefault(body["id"], path)
         if twin != path:
-            refused.append(f"{path} is a copy of {twin.name} beside it; remove one of them")
+            which = f"{twin.name} beside it" if twin.parent == path.parent else twin
+            refused.append(f"{path} is a copy of {which}; remove one of them")
         else:
             found[path] = record
     return Stock(found, tuple(refused))

@@ -74,6 +74,12 @@ class Snapshot:
         rows = self.columns if self.attack is None else self.attacks
         return [all(row) for row in zip(*(rows[name].flags for name in rows), strict=True)]
 
+    @property
+    def worst(self) -> Share:
+        """The share of the primary endpoint."""
+        robust = self.robust
+        return Share(sum(robust), len(robust))
+
 
 def snapshot(record: Record | Planted) -> Snapshot:
     """The snapshot of a record of either kind."""

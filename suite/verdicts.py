@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.detecting import detectable
 from robustbench_kd.ops.pairing import ONE_SIDED, Test, tango
+from robustbench_kd.ops.power import detectable
 
 Verdict = Literal[
     "ok",

@@ -14,14 +14,13 @@ from rich.console import Console
 from ledger import PANEL, cell, first, made
 from robustbench_kd.errors import BadSetting, NothingEvaluated, UnknownName
 from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
-from robustbench_kd.ops.bits import discordant
-from robustbench_kd.ops.bitset import number_of, packed
+from robustbench_kd.ops.bits import discordant, number_of, text_of, unpack
 from robustbench_kd.ops.pairing import mcnemar_two_sided
 from robustbench_kd.records import Record
 from robustbench_kd.report.best import best_known
 from robustbench_kd.report.board import Board, fold, fold_with
 from robustbench_kd.report.filters import Wanted, chosen
-from robustbench_kd.report.places import farthest, standing
+from robustbench_kd.report.standing import farthest, standing
 from robustbench_kd.report.tables import as_csv, as_json
 from robustbench_kd.report.terminal import board_table, entrant_table, remarks
 from robustbench_kd.report.texts import as_latex, as_markdown
@@ -206,12 +205,13 @@ def test_flags_are_one_number_and_back(count: int) -> None:
     flags = [random.Random(count).random() < 0.5 for _ in range(count)]
     number = number_of(made("a", flags).robust["bits"], count)
     assert [bool(number >> (count - 1 - n) & 1) for n in range(count)] == flags
-    assert packed(number, count) == made("a", flags).robust["bits"]
+    assert text_of(number, count) == made("a", flags).robust["bits"]
+    assert unpack(text_of(number, count), count) == flags
 
 
 def test_bits_after_the_last_example_are_refused() -> None:
     with pytest.raises(ValueError, match="after the last"):
-        number_of(packed(0b11111111, 8), 7)
+        number_of(text_of(0b11111111, 8), 7)
 
 
 # ------------------------------------------------------------------------------------- best known

@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_planted(backdoor, b"", folder / "records")
     for evidence in folder.rglob("*.safetensors"):
         evidence.unlink()
-    found = gather([folder / "records"])
+    found = gather([folder / "records"]).boards
     build(found, folder / "site")
     text = as_html([part(facts) for facts in found], NASTY, counted(found))
     (folder / "report.html").write_text(text, encoding="utf-8")

@@ -103,11 +103,80 @@ def test_boards_of_training_data_stay_usable_too(tmp_path: Path, name: str) -> N
     source = next(iter(sorted((shipped("records") / name).glob("*.json"))))
     shutil.copy(source, tmp_path / name / "good.json")
     (tmp_path / name / "wrong.json").write_text("{", encoding="utf-8")
-    asked = ["leaderboard", name, "--records", str(tmp_path), "--format", "csv"]
-    ran = CliRunner().invoke(main, asked)
+    asked = ["leaderboard", name, "--records", str(tmp_path), "--format"]
+    ran = CliRunner().invoke(main, [*asked, "csv"])
     assert ran.exit_code == 2, ran.output
     assert "wrong.json is no record" in ran.stderr
     assert len(ran.stdout.splitlines()) == 2
+    found = json.loads(CliRunner().invoke(main, [*asked, "json"]).stdout)
+    assert len(found["rows"]) == 1
+    (refused,) = found["refused"]
+    assert "wrong.json is no record" in refused
+    (tmp_path / name / "wrong.json").unlink()
+    assert json.loads(CliRunner().invoke(main, [*asked, "json"]).stdout)["refused"] == []
+
+
+PROBED_ELSEWHERE = next((shipped("records") / "text-privacy").glob("*.json"))
+FOREIGN: dict[str, tuple[object, str]] = {
+    "of a kind that no section knows": (signed({**GOOD, "schema": "somebody/1"}), "knows these"),
+    "of a board that is not here": (signed({**GOOD, "board": "fashion-lin"}), "'fashion-linf'?"),
+    "of a kind that its board does not rank": (
+        signed({**json.loads(PROBED_ELSEWHERE.read_text(encoding="utf-8")), "board": BOARD}),
+        "does not rank",
+    ),
+}
+KNOWN = {name: one for name, one in DAMAGE.items() if name != "of another kind"}
+
+
+@pytest.mark.parametrize("damage", [*KNOWN, *FOREIGN])
+def test_a_report_names_what_is_damaged_and_shows_the_rest(tmp_path: Path, damage: str) -> None:
+    body, words = (KNOWN | FOREIGN)[damage]
+    put(tmp_path / "r", "good.json", GOOD)
+    put(tmp_path / "r", "other.json", made("other", first(300)).json())
+    bad = put(tmp_path / "r", "wrong.json", body)
+    page = tmp_path / "page.md"
+    asked = ["report", str(tmp_path / "r"), "--markdown", str(page), "--json"]
+    ran = CliRunner().invoke(main, asked)
+    assert ran.exit_code == 2, ran.output
+    (said,) = ran.stderr.splitlines()
+    assert said.startswith(f"robustbench-kd: refused: {bad}")
+    assert words in said
+    found = json.loads(ran.stdout)
+    assert found["records"] == 2
+    assert [" ".join(one.split()) for one in found["refused"]] == [said.partition("refused: ")[2]]
+    text = page.read_text(encoding="utf-8")
+    assert "| good |" in text
+    assert "| other |" in text
+
+
+def test_a_site_names_what_is_damaged_and_shows_the_rest(tmp_path: Path) -> None:
+    put(tmp_path / "r", "good.json", GOOD)
+    put(tmp_path / "r", "wrong.json", "{")
+    out = tmp_path / "site"
+    ran = CliRunner().invoke(
+        main, ["leaderboard", "build", "--records", str(tmp_path / "r"), "--out", str(out)]
+    )
+    assert (ran.exit_code, ran.stdout) == (2, f"{out / 'index.html'}: 1 records\n")
+    assert "wrong.json is no record" in ran.stderr
+    assert [path.name for path in (out / "records" / BOARD).iterdir()] == ["good.json"]
+
+
+def test_where_all_is_damaged_no_page_is_written(tmp_path: Path) -> None:
+    bad, page = put(tmp_path, "wrong.json", "{"), tmp_path / "page.html"
+    ran = CliRunner().invoke(main, ["report", str(bad), "--html", str(page)])
+    assert (ran.exit_code, ran.stdout, page.exists()) == (5, "", False)
+    assert [line.partition(": ")[2][:7] for line in ran.stderr.splitlines()] == [
+        "refused",
+        "there i",
+    ]
+
+
+def test_a_copy_in_another_folder_is_named_by_its_path(tmp_path: Path) -> None:
+    one, other = (put(tmp_path / name, "good.json", GOOD) for name in ("a", "b"))
+    page = tmp_path / "page.md"
+    ran = CliRunner().invoke(main, ["report", str(one), str(other), "--markdown", str(page)])
+    assert (ran.exit_code, ran.stdout) == (2, f"{page}: 1 records\n")
+    assert f"{other} is a copy of {one}; remove one of them" in ran.stderr
 
 
 def test_a_sound_folder_refuses_nothing(tmp_path: Path) -> None:

@@ -302,9 +302,22 @@ def test_what_vanished_or_is_new_or_asks_something_else_is_not_comparable(
 def test_a_regression_and_a_missing_student_give_the_higher_code(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     save_baseline(accepted([OLD, shot(label="rslad")], "x"), path)
-    ran = run("gate", laid(tmp_path, 60), "--baseline", path)
+    ran = run("gate", laid(tmp_path, 60), "--baseline", path, "--json")
     assert ran.exit_code == 4
-    assert "regressed-severe" in ran.stdout
+    said = json.loads(ran.stdout)
+    assert said["verdict"] == "regressed-severe"
+    assert said["headline"].startswith("FAILED: regressed-severe: fashion-linf/ard@0 robust")
+    assert "not-comparable" in {one["verdict"] for one in said["findings"]}
+
+
+def test_the_verdict_is_what_the_gate_fails_by_and_no_warning(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    save_baseline(accepted([OLD, shot(label="rslad")], "x"), path)
+    warned = ("--on-missing", "warn", "--on-inconclusive", "fail", "--json")
+    ran = run("gate", laid(tmp_path, 50, 40), "--baseline", path, *warned)
+    said = json.loads(ran.stdout)
+    assert (ran.exit_code, said["verdict"]) == (3, "inconclusive")
+    assert said["headline"].startswith("FAILED: inconclusive: fashion-linf/ard@0 robust")
 
 
 def test_without_records_the_newest_on_this_machine_are_judged(baseline: Path) -> None:

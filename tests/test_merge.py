@@ -120,6 +120,7 @@ HARMS: list[tuple[Callable[[Path], Any], int, str]] = [
     (lambda path: reworded(path, schema="robustbench-kd.record/2"), 2, "record/2'; this version"),
     (lambda path: reworded(path, surprise=1), 2, "surprise"),
     (without_proof, 2, "lacks its evidence"),
+    (lambda path: reworded(path, evidence={}), 2, "damaged or swapped"),
     (lambda path: path.with_suffix(".safetensors").write_bytes(b"x"), 2, "damaged or swapped"),
     (lambda path: reworded(path, threat={"norm": "linf", "eps": 0.2}), 4, "other threat"),
     (lambda path: reworded(path, limit=10), 4, "other number of images"),

@@ -207,6 +207,13 @@ def test_a_damaged_baseline_is_named_and_not_overwritten(pytester: pytest.Pytest
     assert baseline(pytester).read_text() == torn
 
 
+def test_the_fixture_and_the_gate_look_for_the_same_file() -> None:
+    from robustbench_kd import pytest_plugin
+    from robustbench_kd.commands import baselining
+
+    assert pytest_plugin.FILE == baselining.FILE
+
+
 def test_pytest_starts_without_torch_and_without_pandas(tmp_path: Path) -> None:
     (tmp_path / "test_light.py").write_text(
         "import sys\n\n\ndef test_light():\n"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from robustbench_kd.evidence import Proof, prove, restore
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.bits import pack, unpack
 from robustbench_kd.ops.coding import encode
+from robustbench_kd.places import shipped
 from robustbench_kd.records import Json, digest, summed
 from robustbench_kd.replay import verify
 from robustbench_kd.scenarios.digits import Digits
@@ -94,6 +95,21 @@ def test_without_the_network_nothing_is_confirmed(record: Path) -> None:
         verify(record)
     with pytest.raises(BadModel, match="other weights"):
         verify(record, Digits().student("resnet-8-16", Seed(9)))
+
+
+def test_an_architecture_that_the_kept_weights_do_not_fit_is_refused(tmp_path: Path) -> None:
+    shipping = next((shipped("records") / "digits-linf").glob("ard--seed0--*.json"))
+    path = tmp_path / shipping.name
+    for end in (".json", ".safetensors"):
+        copy(shipping.with_suffix(end), path.with_suffix(end))
+
+    def change(body: Json) -> None:
+        body["model"]["net"] = "resnet-8-32"
+
+    assert verify(path).broken > 0
+    forge(path, change)
+    with pytest.raises(BadRecord, match="the weights kept of ard fit no resnet-8-32"):
+        verify(path)
 
 
 def test_a_robust_example_called_broken_is_refused(record: Path) -> None:

@@ -324,8 +324,6 @@ def test_the_command_writes_each_format_from_files_and_folders(
         (("records", "--html", "x.html", "--board", "digits-linf"), 5, "no record of digits-linf"),
         (("records", "--html", "x.html", "--board", "digits-lin"), 2, "mean 'digits-linf'"),
         (("records", "--html", "x.html", "--pair", "a", "z"), 2, "no row named 'z'"),
-        (("other.json", "--html", "x.html"), 2, "the report knows these"),
-        (("torn.json", "--html", "x.html"), 2, "torn.json is no record"),
         (("records", "--html", "other.json/x.html"), 6, "is not a folder"),
     ],
 )
@@ -333,8 +331,7 @@ def test_what_cannot_be_reported_gets_one_sentence_and_leaves_no_file(
     args: tuple[str, ...], code: int, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder.parent)
-    Path("other.json").write_text('{"schema": "somebody/1"}', encoding="utf-8")
-    Path("torn.json").write_text('{"schema": ', encoding="utf-8")
+    Path("other.json").write_text("{}", encoding="utf-8")
     ran = run("report", *args)
     assert (ran.exit_code, ran.stdout) == (code, ""), ran.output
     assert says in ran.stderr
@@ -349,7 +346,7 @@ def pixels(png: bytes) -> Any:
 def committed(board: str, stem: str) -> Facts:
     """A committed record alone, with what lies beside it."""
     (path,) = (shipped("records") / board).glob(f"{stem}--*.json")
-    (found,) = gather([path])
+    (found,) = gather([path]).boards
     return found
 
 
@@ -373,7 +370,7 @@ def test_the_gallery_shows_the_inputs_of_the_evidence_within_their_ball() -> Non
 
 def test_evidence_of_another_record_is_refused(tmp_path: Path) -> None:
     save_record(made("a", first(600)), b"something else", tmp_path)
-    (found,) = gather([tmp_path])
+    (found,) = gather([tmp_path]).boards
     with pytest.raises(BadRecord, match="is not the one its record was made with"):
         part(found)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ledger import PANEL, cell, made
-from robustbench_kd.ops.bitset import packed
+from robustbench_kd.ops.bits import text_of
 from robustbench_kd.records import Cell, Record, digest, summed, worst_case
 from robustbench_kd.shelf import load_records
 
@@ -42,7 +42,7 @@ def one(number: int, noise: random.Random) -> Record:
     cells = []
     for attack in PANEL:
         flags = left if attack == "untouched" else left & ~(1 << noise.randrange(1000))
-        bits = packed(flags, 1000)
+        bits = text_of(flags, 1000)
         cells.append(Cell(attack, {"eps": 0.1}, 0, 1000, flags.bit_count(), bits, 7, 3))
     label, seed = f"defense-{number // SEEDS}", number % SEEDS
     return replace(

@@ -51,7 +51,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(records: Path) -> Path:
     out = records.parent / "site"
-    build(gather([records]), out)
+    build(gather([records]).boards, out)
     return out
 
 
@@ -108,7 +108,7 @@ def test_a_hostile_name_makes_neither_markup_nor_a_path(site: Path) -> None:
 
 
 def test_the_same_records_make_the_same_site(site: Path, records: Path, tmp_path: Path) -> None:
-    build(gather([records]), tmp_path)
+    build(gather([records]).boards, tmp_path)
     for path in site.rglob("*"):
         if path.is_file():
             assert (tmp_path / path.relative_to(site)).read_bytes() == path.read_bytes()
@@ -125,7 +125,7 @@ def test_the_word_build_in_a_boards_place_makes_a_site(records: Path, tmp_path: 
 
 
 def test_every_committed_row_has_its_page_and_the_report_stays_below_two_megabytes() -> None:
-    found = gather([], "fashion-linf")
+    found = gather([], "fashion-linf").boards
     (facts,) = found
     pages = rows(facts)
     assert len({page.slug for page in pages}) == len(pages) >= 16
@@ -138,4 +138,6 @@ def test_every_committed_row_has_its_page_and_the_report_stays_below_two_megabyt
 
 def test_every_board_with_committed_records_is_gathered() -> None:
     names = {path.parent.name for path in shipped("records").glob("*/*.json")}
-    assert {facts.contest.name for facts in gather([])} == names
+    found = gather([])
+    assert {facts.contest.name for facts in found.boards} == names
+    assert found.refused == ()

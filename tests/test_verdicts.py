@@ -16,9 +16,9 @@ from robustbench_kd.errors import BadSetting
 from robustbench_kd.facing import Sides
 from robustbench_kd.gating import judged
 from robustbench_kd.ops.bits import pack, unpack
-from robustbench_kd.ops.detecting import POWER, critical, detectable, power
 from robustbench_kd.ops.multiplicity import holm
 from robustbench_kd.ops.pairing import mcnemar_exact, mcnemar_midp, tango
+from robustbench_kd.ops.power import POWER, critical, detectable, power
 from robustbench_kd.verdicts import MEANS, Rules, Verdict, weigh
 
 RULES = Rules()

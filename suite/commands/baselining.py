@@ -12,7 +12,7 @@ from robustbench_kd.commands.sourcing import gathered
 from robustbench_kd.commands.speaking import document, json_option
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.bits import discordant
-from robustbench_kd.records import Json, Share
+from robustbench_kd.records import Json
 from robustbench_kd.snapshots import Snapshot
 
 FILE = Path(".rkd/baseline.json")
@@ -113,21 +113,17 @@ def _say(command: str, baseline: Baseline, path: Path, as_json: bool) -> None:
             ""
             if baseline.anchor.get(name) == one
             else ", its anchor differs: "
-            + (str(_robust(baseline.anchor[name])) if name in baseline.anchor else "none")
+            + (str(baseline.anchor[name].worst) if name in baseline.anchor else "none")
         )
         click.echo(
-            f"{name}: robust {_robust(one)} of {len(one.robust)}, clean {one.clean.share}{where}"
+            f"{name}: robust {one.worst} of {one.worst.count}, clean {one.clean.share}{where}"
         )
     click.echo(f"{path}: {path.stat().st_size:,} bytes; reason: {baseline.reason}")
 
 
-def _robust(one: Snapshot) -> Share:
-    return Share(sum(one.robust), len(one.robust))
-
-
 def _numbers(one: Snapshot) -> Json:
     cells = {name: {"right": c.share.hits, "count": c.count} for name, c in one.columns.items()}
-    share = _robust(one)
+    share = one.worst
     return {
         "robust": {"right": share.hits, "count": share.count},
         "cells": cells,

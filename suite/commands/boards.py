@@ -29,8 +29,9 @@ def show_planted(
     form: str,
     only: Sequence[str] = (),
     command: str = "leaderboard",
+    **more: Any,
 ) -> None:
-    """Planted records in any format."""
+    """Planted records in any format; ``more`` is what else the JSON document says."""
     from robustbench_kd.report.planted import cases, cells, entry, line, note
     from robustbench_kd.report.tables import csv_of
     from robustbench_kd.report.terminal import inheritance_table
@@ -39,7 +40,7 @@ def show_planted(
     found = cases(contest, records)
     if form == "json":
         rows = [entry(case) for case in found]
-        document(command, board=contest.name, title=contest.title, rows=rows)
+        document(command, board=contest.name, title=contest.title, rows=rows, **more)
     elif form == "csv":
         click.echo(csv_of([line(case) for case in found]), nl=False)
     elif form == "table":
@@ -127,11 +128,11 @@ def leaderboard(
         document("leaderboard", **numbers(folded, levels), refused=list(refused))
     elif form == "table":
         from robustbench_kd.report.terminal import board_table, remarks
-        from robustbench_kd.report.texts import chosen, known
+        from robustbench_kd.report.texts import caveats, known
 
         tables = [board_table(folded, width())] if folded.rows else []
         best = [f"best known of {r.label}: {known(r)}" for r in folded.rows if r.known]
-        more = [words] if (words := chosen(folded).strip()) else []
+        more = [words] if (words := caveats(folded).strip()) else []
         show(*tables, *best, *remarks(folded, width()), *more)
     else:
         unlisted(folded)
@@ -149,9 +150,9 @@ def _trained(
         )
     found, refused = stocked(contest, records, wanted)
     if contest.probed:
-        show_probed(contest, found, form, only)
+        show_probed(contest, found, form, only, refused=list(refused))
     else:
-        show_planted(contest, found, form, only)
+        show_planted(contest, found, form, only, refused=list(refused))
     if form == "table" and wanted.json():
         show(f"Only {wanted}.")
     return 2 if refused else 0

@@ -15,7 +15,6 @@ from robustbench_kd.comparison import expect_comparable
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.facing import Pair
 from robustbench_kd.gating import gate
-from robustbench_kd.records import Share
 from robustbench_kd.report.gate_machines import as_json as numbers
 from robustbench_kd.report.gate_words import sight, story
 from robustbench_kd.snapshots import Snapshot
@@ -51,7 +50,7 @@ def comparing(old: str, new: str, board: str, as_json: bool, **asked: Any) -> in
         document("compare", **counts, alpha=rules.alpha, **sides, **rest)
         return judged.code
     for side, record in (("old", before), ("new", after)):
-        robust = Share(sum(record.robust), len(record.robust))
+        robust = record.worst
         words = f"robust {robust} of {robust.count}, clean {record.clean.share}"
         click.echo(f"{side}: {record.label}, seed {record.seed}: {words}")
     for finding in (one, *(other for other in judged.findings if other.role == "clean")):

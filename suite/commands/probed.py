@@ -22,11 +22,13 @@ def show_probed(
     only: Sequence[str] = (),
     command: str = "leaderboard",
     mine: Sequence[Probed] = (),
+    **more: Any,
 ) -> None:
     """Probed records in any format.
 
     Args:
         mine: only the rows of these, and of what they are measured against.
+        more: what else the JSON document says.
     """
     from robustbench_kd.report import biased, pictured
     from robustbench_kd.report import probed as privacy
@@ -42,7 +44,7 @@ def show_probed(
     if form in ("json", "csv"):
         rows = [view.entry(case, reference_of(found, case)) for case in found]
         if form == "json":
-            document(command, board=contest.name, title=contest.title, rows=rows)
+            document(command, board=contest.name, title=contest.title, rows=rows, **more)
         else:
             for row in rows:
                 row["seeds"] = "+".join(str(seed) for seed in row["seeds"])
@@ -52,8 +54,8 @@ def show_probed(
     below = view.note(contest, found)
     if form == "table":
         hidden = heads[fitting(heads, width()) :]
-        more = f"No room here for {', '.join(hidden)}; see --format markdown." if hidden else ""
-        show(stacked_table(contest.title, heads, lines, width()), below, *filter(None, [more]))
+        words = f"No room here for {', '.join(hidden)}; see --format markdown." if hidden else ""
+        show(stacked_table(contest.title, heads, lines, width()), below, *filter(None, [words]))
     else:
         text = {"markdown": pipes, "latex": tabular}[form](heads, lines, below)
         click.echo(text, nl=False)

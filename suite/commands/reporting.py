@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from robustbench_kd.commands.speaking import document, json_option
+from robustbench_kd.commands.stocking import name_refused
+from robustbench_kd.errors import NothingEvaluated
+
+if TYPE_CHECKING:
+    from robustbench_kd.report.gathering import Gathered
 
 PATH = click.Path(path_type=Path, dir_okay=False)
 
@@ -29,7 +36,7 @@ def reporting(
     pair: tuple[str, str] | None,
     title: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Tables and figures of RECORDS (files and folders), or of the committed ones of a board.
 
     \b
@@ -37,13 +44,13 @@ def reporting(
     report mine/records --html out.html        your own
     report --pair ard rslad --html out.html    two students, attack by attack
 
-    One file: no network, the same bytes for the same records.
+    One file: no network, the same bytes for the same records. A file that is no record is named on
+    stderr and left out; the rest is shown all the same, and the exit code is 2.
     """
     from dataclasses import replace
 
     from robustbench_kd.commands.options import HOME
     from robustbench_kd.files import expect_writable, write_whole
-    from robustbench_kd.report.gathering import gather
     from robustbench_kd.report.page import as_html, as_latex, as_markdown, counted, part
 
     wanted = [path for path in (html, markdown, latex) if path is not None]
@@ -51,15 +58,15 @@ def reporting(
         raise click.UsageError("name a file to write: --html, --markdown or --latex FILE.")
     for path in wanted:
         expect_writable(path.parent)
-    found = gather(records, board or (None if records else HOME))
-    parts = [part(replace(facts, pair=pair)) for facts in found]
+    found = _gathered(records, board or (None if records else HOME))
+    parts = [part(replace(facts, pair=pair)) for facts in found.boards]
     if html is not None:
-        write_whole(html, as_html(parts, title, counted(found)).encode())
+        write_whole(html, as_html(parts, title, counted(found.boards)).encode())
     if markdown is not None:
         write_whole(markdown, as_markdown(parts).encode())
     if latex is not None:
         write_whole(latex, as_latex(parts).encode())
-    _told("report", wanted, counted(found), as_json)
+    return _told("report", wanted, found, as_json)
 
 
 @click.command("build", short_help="All boards as a static site.")
@@ -75,22 +82,46 @@ def reporting(
 )
 @click.option("--board", metavar="NAME", help="Only this board.")
 @json_option
-def building(out: Path, records: tuple[Path, ...], board: str | None, as_json: bool) -> None:
-    """A page for every board and every row, to be put on any web server or opened from disk."""
+def building(out: Path, records: tuple[Path, ...], board: str | None, as_json: bool) -> int:
+    """A page for every board and every row, to be put on any web server or opened from disk.
+
+    A file that is no record is named on stderr and left out; the exit code is then 2.
+    """
     from robustbench_kd.files import expect_writable
-    from robustbench_kd.report.gathering import gather
-    from robustbench_kd.report.page import counted
     from robustbench_kd.report.site import build
 
     expect_writable(out)
-    found = gather(records, board)
-    build(found, out)
-    _told("leaderboard", [out / "index.html"], counted(found), as_json)
+    found = _gathered(records, board)
+    build(found.boards, out)
+    return _told("leaderboard build", [out / "index.html"], found, as_json)
 
 
-def _told(command: str, paths: list[Path], count: int, as_json: bool) -> None:
+def _gathered(places: Sequence[Path], board: str | None) -> Gathered:
+    """The records, with what is refused named on stderr.
+
+    Raises:
+        NothingEvaluated: where none is left.
+    """
+    from robustbench_kd.report.gathering import gather
+
+    found = gather(places, board)
+    name_refused(found.refused)
+    if not found.boards:
+        where = ", ".join(map(str, places)) or "the package"
+        about = f" of {board}" if board else ""
+        raise NothingEvaluated(f"there is no record{about} in {where}")
+    return found
+
+
+def _told(command: str, paths: Sequence[Path], found: Gathered, as_json: bool) -> int:
+    """Says what was written; the code is that of ``leaderboard``."""
+    from robustbench_kd.report.page import counted
+
+    count = counted(found.boards)
     if as_json:
-        document(command, paths=[str(path) for path in paths], records=count)
-        return
-    for path in paths:
-        click.echo(f"{path}: {count} records")
+        names = [str(path) for path in paths]
+        document(command, paths=names, records=count, refused=list(found.refused))
+    else:
+        for path in paths:
+            click.echo(f"{path}: {count} records")
+    return 2 if found.refused else 0

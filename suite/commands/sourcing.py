@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustbench_kd.errors import BadModel, MissingData, NothingEvaluated
+from robustbench_kd.errors import BadModel, BadRecord, MissingData, NothingEvaluated
+from robustbench_kd.exposed import Probed
 from robustbench_kd.places import shipped
-from robustbench_kd.shelf import is_planted, kept, load_record, look_up, read_planted
+from robustbench_kd.shelf import kept, look_up, read_any
 from robustbench_kd.snapshots import Snapshot, snapshot
 
 if TYPE_CHECKING:
@@ -54,8 +55,17 @@ def latest(names: Iterable[str]) -> Found:
 
 
 def read(path: Path) -> Snapshot:
-    """The snapshot of the record in a file, of either kind."""
-    return snapshot(read_planted(path) if is_planted(path) else load_record(path))
+    """The snapshot of the record in a file.
+
+    Raises:
+        BadRecord: where it is damaged, or tells what networks know, which no gate judges.
+    """
+    record = read_any(path)
+    if isinstance(record, Probed):
+        raise BadRecord(
+            f"{path} has schema {record.schema!r}, which is not judged example by example"
+        )
+    return snapshot(record)
 
 
 def _paths(text: str, board: str) -> list[Path]:

@@ -82,22 +82,12 @@ def ranked(
         NothingEvaluated: where there is no record, or none that is wanted.
     """
     from robustbench_kd.levels import level_of
+    from robustbench_kd.records import SCHEMA
     from robustbench_kd.report.board import fold
-    from robustbench_kd.shelf import kept, take_stock
 
-    stock = take_stock(folder, contest.name)
-    mine = take_stock(kept(), contest.name) if folder is None else None
-    refused = stock.refused + (mine.refused if mine else ())
-    _name(refused)
-    yours = list(mine.records.values()) if mine else []
-    if not stock.records and not yours:
-        where = folder or "the package or the cache"
-        raise NothingEvaluated(
-            f"there is no record of {contest.name} in {where}; make one: "
-            f"robustbench-kd evaluate --board {contest.name} --defense NAME"
-        )
-    board = fold(contest, list(stock.records.values()), yours, wanted)
-    paths = {**stock.records, **(mine.records if mine else {})} if levels else {}
+    stock, mine, refused = _stocks(contest, folder, SCHEMA)
+    board = fold(contest, list(stock.values()), list(mine.values()), wanted)
+    paths = {**stock, **mine} if levels else {}
     return board, {record.id: level_of(path).name for path, record in paths.items()}, refused
 
 
@@ -114,22 +104,37 @@ def stocked(
     from robustbench_kd.exposed import SCHEMA as PROBED
     from robustbench_kd.inheritance import SCHEMA as PLANTED
     from robustbench_kd.report.filters import chosen
-    from robustbench_kd.shelf import kept, take_stock
 
-    schema = PROBED if contest.probed else PLANTED
-    stock = take_stock(folder, contest.name, schema)
-    mine = take_stock(kept(), contest.name, schema) if folder is None else None
-    refused = stock.refused + (mine.refused if mine else ())
-    _name(refused)
-    found = list(stock.records.values())
+    stock, mine, refused = _stocks(contest, folder, PROBED if contest.probed else PLANTED)
+    found = list(stock.values())
     known = {_about(record) for record in found}
-    found += [r for r in (mine.records.values() if mine else ()) if _about(r) not in known]
-    if not found:
-        raise NothingEvaluated(
-            f"there is no record of {contest.name}; make one: robustbench-kd evaluate --train "
-            f"--board {contest.name} --defense {contest.defenses[0]}"
-        )
+    found += [record for record in mine.values() if _about(record) not in known]
     return chosen(found, wanted, contest.name), refused
+
+
+def _stocks(
+    contest: Leaderboard, folder: Path | None, schema: str
+) -> tuple[Mapping[Path, Any], Mapping[Path, Any], tuple[str, ...]]:
+    """The records of a folder, or the committed ones and those made here; and what was refused.
+
+    Raises:
+        NothingEvaluated: where there is no record.
+    """
+    from robustbench_kd.shelf import Stock, kept, take_stock
+
+    stock = take_stock(folder, contest.name, schema)
+    mine = take_stock(kept(), contest.name, schema) if folder is None else Stock({}, ())
+    refused = stock.refused + mine.refused
+    name_refused(refused)
+    if not stock.records and not mine.records:
+        where = folder or "the package or the cache"
+        trains = "" if contest.door == "input" and not contest.probed else " --train"
+        raise NothingEvaluated(
+            f"there is no record of {contest.name} in {where}; make one: "
+            f"robustbench-kd evaluate{trains} --board {contest.name} "
+            f"--defense {contest.defenses[0]}"
+        )
+    return stock.records, mine.records, refused
 
 
 def _about(record: Any) -> tuple[Any, ...]:
@@ -137,7 +142,8 @@ def _about(record: Any) -> tuple[Any, ...]:
     return attacks, record.label, record.seed
 
 
-def _name(refused: Sequence[str]) -> None:
+def name_refused(refused: Sequence[str]) -> None:
+    """Names on stderr what was left out."""
     for sentence in refused:
         click.echo(f"robustbench-kd: refused: {' '.join(sentence.split())}", err=True)
 

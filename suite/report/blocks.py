@@ -150,6 +150,11 @@ def number(value: float, text: str | None = None) -> Cell:
     return Cell(f"{value:,}" if text is None else text, key=float(value))
 
 
+def listed(settings: Json) -> str:
+    """Settings as one reads them: ``rate=0.1, size=2``."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(settings.items())) or "none"
+
+
 def shown(share: Share | None) -> Cell:
     """A share with its interval and a bar."""
     return Cell("") if share is None else Cell(str(share), key=share.value, share=share)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from robustbench_kd.records import Record, Share, worst_case
 from robustbench_kd.report.best import Best, best_known, question
 from robustbench_kd.report.filters import Wanted, chosen
-from robustbench_kd.report.places import standing
+from robustbench_kd.report.standing import standing
 from robustbench_kd.types import Leaderboard
 
 ALL = Wanted()

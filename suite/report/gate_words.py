@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from robustbench_kd.gating import Finding, Gate
 from robustbench_kd.records import Share
+from robustbench_kd.report.escaping import markdown
 from robustbench_kd.verdicts import MEANS
 
 ROOM = 60_000  # characters that a comment on a pull request may have, with room to spare
@@ -26,7 +27,7 @@ HEADS = (
 
 def points(share: float) -> str:
     """A share in points: ``2.4``, never ``-0.0``."""
-    return f"{100 * share + 0.0:.1f}".replace("-0.0", "0.0")
+    return f"{100 * share:z.1f}"
 
 
 def drop(one: Finding) -> str:
@@ -40,10 +41,7 @@ def drop(one: Finding) -> str:
 def headline(gate: Gate) -> str:
     """The whole gate in one line: whether it holds, by what, and what it could have seen."""
     head = "passed" if gate.code == 0 else "FAILED"
-    one = gate.findings[0]
-    if gate.code > 1:
-        word = {3: "inconclusive", 4: "not-comparable"}[gate.code]
-        one = next(f for f in gate.primary if f.verdict == word)
+    one = gate.decisive
     numbers = f": {drop(one)} of {one.numbers.count}" if one.numbers else ""
     return f"{head}: {one.verdict}: {one.name}{numbers}; {sight(gate)}"
 
@@ -135,6 +133,4 @@ def _share(share: Share | None) -> str:
 
 def escaped(text: str) -> str:
     """Names can neither break a table nor carry markup, nor call anyone."""
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = "".join("\\" + sign if sign in r"\`*_{}[]|#!~" else sign for sign in plain)
-    return re.sub(r"(?<!\w)@", "@<!-- -->", plain)
+    return re.sub(r"(?<!\w)@", "@<!-- -->", markdown(text))

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_kd.errors import BadRecord, MissingData, NothingEvaluated
-from robustbench_kd.files import read_bytes
+from robustbench_kd.errors import BadRecord, MissingData, UnknownName
+from robustbench_kd.exposed import Probed
 from robustbench_kd.places import shipped
-from robustbench_kd.report.blocks import Entry, Facts
+from robustbench_kd.records import Json
+from robustbench_kd.report.blocks import Entry, Facts, Kept
 from robustbench_kd.report.sections import readers
+from robustbench_kd.shelf import stock_of
 from robustbench_kd.trials import board_of
 
+Readers = Mapping[str, Callable[[Json, str], Kept]]
 
-def gather(places: Sequence[Path], board: str | None = None) -> list[Facts]:
+
+@dataclass(frozen=True)
+class Gathered:
+    """The records board by board, and a sentence for each file that is refused."""
+
+    boards: tuple[Facts, ...]
+    refused: tuple[str, ...]
+
+
+def gather(places: Sequence[Path], board: str | None = None) -> Gathered:
     """The records in these files and folders, board by board, in the order of their names.
+
+    What is damaged, of a kind that no section knows, or a copy is refused by name, and the rest
+    stays usable.
 
     Args:
         places: none stands for the committed records.
@@ -23,22 +38,18 @@ def gather(places: Sequence[Path], board: str | None = None) -> list[Facts]:
 
     Raises:
         MissingData: for a place that does not exist.
-        BadRecord: naming the first file that is no record, or one that is damaged.
-        NothingEvaluated: where there is no record at all.
+        UnknownName: for a board that nobody knows, with the nearest one.
     """
     if board is not None:
-        board_of(board)  # a name that nobody knows is refused with the nearest one
-    paths = _paths(places, board)
-    entries = [_read(path) for path in paths]
+        board_of(board)
+    known = readers()
+    stock = stock_of(_paths(places, board), lambda body, path: _read(known, body, path))
     found: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if board in (None, entry.record.board):
-            found.setdefault(entry.record.board, []).append(entry)
-    if not found:
-        where = ", ".join(map(str, places)) or "the package"
-        about = f" of {board}" if board else ""
-        raise NothingEvaluated(f"there is no record{about} in {where}")
-    return [Facts(board_of(name), tuple(found[name])) for name in sorted(found)]
+    for path, record in stock.records.items():
+        if board in (None, record.board):
+            found.setdefault(record.board, []).append(Entry(path, record))
+    boards = tuple(Facts(board_of(name), tuple(found[name])) for name in sorted(found))
+    return Gathered(boards, stock.refused)
 
 
 def _paths(places: Sequence[Path], board: str | None) -> list[Path]:
@@ -52,15 +63,18 @@ def _paths(places: Sequence[Path], board: str | None) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _read(path: Path) -> Entry:
-    try:
-        body = json.loads(read_bytes(path))
-        schema = str(body["schema"])
-    except (ValueError, TypeError, KeyError) as why:
-        raise BadRecord(f"{path} is no record: {type(why).__name__}: {why}") from why
-    known = readers()
-    name = schema.partition("/")[0]
+def _read(known: Readers, body: Json, path: Path) -> Kept:
+    """A record of a kind that some section is about, of a board that there is."""
+    schema = body.get("schema")
+    name = str(schema).partition("/")[0]
     if name not in known:
         kinds = ", ".join(sorted(known))
         raise BadRecord(f"{path} has schema {schema!r}, and the report knows these: {kinds}")
-    return Entry(path, known[name](path))
+    record = known[name](body, str(path))
+    try:
+        contest = board_of(record.board)
+    except UnknownName as why:
+        raise BadRecord(f"{path} is about a board that is not here: {why}") from why
+    if isinstance(record, Probed) and not contest.probed:
+        raise BadRecord(f"{path} has schema {schema!r}, which {record.board} does not rank")
+    return record

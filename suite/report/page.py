@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_kd.errors import BrokenPlugin
 from robustbench_kd.report.blocks import Block, Facts, Figure, Table
+from robustbench_kd.report.escaping import latex, markdown
 from robustbench_kd.report.inline import inlined
 from robustbench_kd.report.sections import sections
-from robustbench_kd.report.texts import _latex, _markdown, pipes, tabular
+from robustbench_kd.report.texts import pipes, tabular
 from robustbench_kd.version import current
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def as_markdown(parts: Sequence[Part]) -> str:
     for one in parts:
         for said in one.sections:
             text += [
-                f"### {said.title}: {_markdown(table.caption)}\n\n{pipes(*_plain(table), '')}"
+                f"### {said.title}: {markdown(table.caption)}\n\n{pipes(*_plain(table), '')}"
                 for table in said.block.tables
             ]
     return "\n".join(text)
@@ -92,7 +93,7 @@ def as_markdown(parts: Sequence[Part]) -> str:
 def as_latex(parts: Sequence[Part]) -> str:
     """The tables of the parts, as tabulars with the rules of booktabs."""
     return "\n".join(
-        tabular(*_plain(table), f"{said.title}: {_latex(table.caption)}")
+        tabular(*_plain(table), f"{said.title}: {latex(table.caption)}")
         for one in parts
         for said in one.sections
         for table in said.block.tables

@@ -6,24 +6,10 @@ from collections.abc import Callable, Sequence
 
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.report.board import Board, Row
+from robustbench_kd.report.escaping import latex, markdown
 
-WORDS = (
-    "rank",
-    "attack",
-    "defense",
-    "teachers",
-    "verdict",
-    "doubts",
-)  # columns that stand on the left
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    **{sign: "\\" + sign for sign in "&%$#_{}"},
-}
+# Columns that stand on the left.
+WORDS = ("rank", "attack", "defense", "teachers", "verdict", "doubts")
 
 
 def as_markdown(board: Board, only: Sequence[str] = ()) -> str:
@@ -33,7 +19,7 @@ def as_markdown(board: Board, only: Sequence[str] = ()) -> str:
 
 def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]], below: str) -> str:
     """Heads and lines as a pipe table, with a line of words below."""
-    text = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in (heads, *lines)]
+    text = ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in (heads, *lines)]
     return "\n".join((text[0], "|" + " --- |" * len(heads), *text[1:], "", below, ""))
 
 
@@ -44,7 +30,7 @@ def as_latex(board: Board, only: Sequence[str] = ()) -> str:
 
 def tabular(heads: Sequence[str], lines: Sequence[Sequence[str]], above: str) -> str:
     """Heads and lines as a tabular, with a comment above."""
-    text = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in (heads, *lines)]
+    text = [" & ".join(latex(cell) for cell in row) + r" \\" for row in (heads, *lines)]
     return "\n".join(
         (
             "% " + above,
@@ -122,10 +108,10 @@ def note(board: Board) -> str:
         f"{board.contest.title}: percent of the images answered right, with 95 % Wilson intervals; "
         "robust is the worst case over all attacks, image by image. Ranks that paired tests "
         "cannot tell apart are intervals; rows with doubts stand below the others."
-    ) + chosen(board)
+    ) + caveats(board)
 
 
-def chosen(board: Board) -> str:
+def caveats(board: Board) -> str:
     """What else must be said: which records were asked for, and what best known means."""
     words = f" Only {board.only}; ranks are among these." if board.only else ""
     if any(row.known for row in board.rows):
@@ -133,12 +119,3 @@ def chosen(board: Board) -> str:
             " Best known: survives every record of the same network, so robust are at most so many."
         )
     return words
-
-
-def _markdown(text: str) -> str:
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join("\\" + sign if sign in r"\`*_{}[]|#!~" else sign for sign in plain)
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from robustbench_kd.records import Json, Record, Share, canonical
 from robustbench_kd.report.board import Row
-from robustbench_kd.report.tables import entry
 
 VERSION = "0.2.2"
 OURS = "robustbench-kd"
@@ -49,13 +48,13 @@ def evaluation(row: Row, now: int) -> Json:
 def _model(row: Row, who: str) -> Json:
     record = row.record
     sizes = {key: str(record.model[key]) for key in ("weights", "net", "parameters", "macs")}
-    flat = entry(row)
+    forward, backward = row.passes
     told = {
         "defense": canonical(record.defense),
         "teachers": canonical(record.teachers),
         "seed": str(record.seed),
-        "forward_passes": str(flat["forward"]),
-        "backward_passes": str(flat["backward"]),
+        "forward_passes": str(forward),
+        "backward_passes": str(backward),
     }
     return {"name": record.label, "id": who, "additional_details": {**sizes, **told}}
 

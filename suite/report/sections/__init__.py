@@ -1,8 +1,8 @@
 """The sections of a page, one a file; a file that is put here is found.
 
-A file holds ``SECTIONS``; where it is about a new kind of records also ``READS`` (how a file of
-that kind is read, by the name of its schema without the version) and ``ROWS`` (the pages of a
-board's rows).
+A file holds ``SECTIONS``; where it is about a new kind of records also ``READS`` (what makes such
+a record of its JSON and of the path to name in errors, by the name of its schema without the
+version) and ``ROWS`` (the pages of a board's rows).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
+from robustbench_kd.records import Json
 from robustbench_kd.report.blocks import Facts, Kept, Row, Section
 
 
@@ -23,7 +23,7 @@ def sections() -> list[Section]:
     return sorted(found, key=lambda section: section.place)
 
 
-def readers() -> dict[str, Callable[[Path], Kept]]:
+def readers() -> dict[str, Callable[[Json, str], Kept]]:
     """How a record is read, by the name of its schema."""
     return {name: read for room in _rooms() for name, read in getattr(room, "READS", {}).items()}
 

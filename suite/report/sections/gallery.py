@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 
 from robustbench_kd.cards import scenario_of
-from robustbench_kd.errors import BadRecord, MissingData
+from robustbench_kd.errors import BadModel, BadRecord, MissingData
 from robustbench_kd.evidence import restore
-from robustbench_kd.files import read_bytes
 from robustbench_kd.inheritance import Planted
 from robustbench_kd.ops.gradient import held_still
-from robustbench_kd.protocols import Scenario
-from robustbench_kd.records import Record, digest
+from robustbench_kd.records import Record
+from robustbench_kd.replay import clean_of, evidence_of, network_of
 from robustbench_kd.report.blocks import Block, Facts, Picture, Section
 from robustbench_kd.report.figures import png
 from robustbench_kd.report.sections.ranking import rows_in
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
-from robustbench_kd.store import find_net, undump
-from robustbench_kd.trials import examples_digest
+from robustbench_kd.store import undump
 from robustbench_kd.types import Budget, Examples
 
 DRAWN, NEAREST = 2, 2  # examples of a student: drawn by a named seed, and of the least L2 norm
@@ -54,18 +51,14 @@ def broken(facts: Facts, record: Record, sizes: tuple[int, int]) -> tuple[Pictur
         BadRecord: where the evidence is damaged, or another than the record's.
     """
     path = facts.path(record)
-    beside = path.with_suffix(".safetensors")
-    if not beside.is_file():
+    if not path.with_suffix(".safetensors").is_file():
         return ()
-    raw = read_bytes(beside)
-    if hashlib.sha256(raw).hexdigest() != record.evidence.get("sha256"):
-        raise BadRecord(f"the evidence beside {path} is not the one its record was made with")
-    data = (record.scenario, record.seed, record.data["examples"], record.data["ids"])
-    clean = facts.once(data, lambda: clean_of(record, scenario_of(record.scenario)))
+    raw = evidence_of(record, path)
+    clean = images_of(facts, record)
     if clean is None:
         return ()
     budget = Budget(record.threat["norm"], record.threat["eps"])
-    proof = restore(undump(raw, str(beside))[0], clean, budget, f"beside {path}")
+    proof = restore(undump(raw, str(path))[0], clean, budget, f"beside {path}")
     moved = proof.inputs(clean, budget) - clean.inputs
     places = (proof.broke >= 0).nonzero().flatten()
     far = moved[places].flatten(1).norm(dim=1)
@@ -79,13 +72,12 @@ def broken(facts: Facts, record: Record, sizes: tuple[int, int]) -> tuple[Pictur
 
 def _answers(record: Record, inputs: Images) -> list[str]:
     """What the student answers, in words; where it is not kept here, only that it is wrong."""
-    kept = find_net(record.model["key"]) if record.model["key"] else None
-    if kept is None:
-        return ["answered wrongly"] * len(inputs)
     scenario = scenario_of(record.scenario)
-    net = scenario.student(record.model["net"], Seed())
-    net.load_state_dict(kept.state)
-    with held_still(net.eval()):
+    try:
+        net = network_of(record, scenario)
+    except BadModel:
+        return ["answered wrongly"] * len(inputs)
+    with held_still(net):
         answers = scenario.subject(net).answer(inputs).tolist()
     return [f"answered {answer}" for answer in answers]
 
@@ -101,16 +93,18 @@ def _chosen(
     return drawn + nearest[: sizes[1]]
 
 
-def clean_of(record: Record | Planted, scenario: Scenario) -> Examples | None:
-    """The images that the record is about; none where this machine has others or none."""
+def images_of(facts: Facts, record: Record | Planted) -> Examples | None:
+    """The images that a record is about; none where this machine has others or none."""
+    data = (record.scenario, record.seed, record.data["examples"], record.data["ids"])
+    return facts.once(data, lambda: _images(record))
+
+
+def _images(record: Record | Planted) -> Examples | None:
     try:
-        test = scenario.splits(Seed(record.seed), whole=False).test
-    except MissingData:
+        clean = clean_of(record, scenario_of(record.scenario))
+    except (MissingData, BadRecord):  # the section says that there is nothing to be seen
         return None
-    test = test.take(torch.arange(min(record.data["count"], len(test))))
-    known = (examples_digest(test), digest(test.ids.tolist()))
-    same = known == (record.data["examples"], record.data["ids"])
-    return test if same and test.inputs.dim() == 4 else None
+    return clean if clean.inputs.dim() == 4 else None
 
 
 def _picture(

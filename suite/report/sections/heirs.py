@@ -16,7 +16,8 @@ from robustbench_kd.report.blocks import (
     shown,
     word,
 )
-from robustbench_kd.report.figures import TONES, Canvas, key_below, named, sketch
+from robustbench_kd.report.figures import TONES, Canvas, named, sketch
+from robustbench_kd.report.sections.kills import stack
 
 FATES = ("both robust", "lost", "gained", "neither")
 
@@ -92,17 +93,9 @@ def _kept(counts: tuple[int, int, int, int]) -> Cell:
 
 
 def _draw(canvas: Canvas, pairs: Sequence[tuple[str, Record, Record]]) -> None:
-    axes = canvas.add_subplot()
     names = [named(f"{s.label}, {role}, seed {s.seed}") for role, _, s in pairs]
-    left = [0.0] * len(pairs)
-    for n, fate in enumerate(FATES):
-        widths = [100 * fates(t, s)[n] / len(s.flags) for _, t, s in pairs]
-        axes.barh(range(len(pairs)), widths, left=left, color=TONES[n], label=fate)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.set_yticks(range(len(pairs)), names)
-    axes.invert_yaxis()
-    axes.set_xlabel("share of the examples, %")
-    key_below(canvas, axes, 4)
+    shares = [[count / len(s.flags) for count in fates(t, s)] for _, t, s in pairs]
+    stack(canvas, names, list(zip(FATES, TONES, strict=False)), shares)
 
 
 SECTIONS = (Section("heirs", "From teacher to student", 50, heirs),)

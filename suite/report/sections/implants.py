@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustbench_kd.inheritance import SCHEMA, TWIN, Planted, ratio, verdict
+from robustbench_kd.inheritance import SCHEMA, TWIN, Planted, parse_planted, ratio, verdict
 from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Section, Table, shown, word
 from robustbench_kd.report.figures import TONES, Canvas, arms, key_below, named, sketch
 from robustbench_kd.report.planted import Case, cases, inherited, note, others
-from robustbench_kd.shelf import read_planted
 
-READS = {SCHEMA.partition("/")[0]: read_planted}
+READS = {SCHEMA.partition("/")[0]: parse_planted}
 HEADS = (
     *("attack", "defense", "source", "source's twin", "student", "student's twin", "control"),
     *("recovered", "source clean", "student clean", "inherited", "other seeds", "verdict"),

@@ -79,16 +79,28 @@ def _line(row: Row, counts: Sequence[int]) -> tuple[Cell, ...]:
 
 
 def _bars(canvas: Canvas, names: Sequence[str], rows: Sequence[Row]) -> None:
+    kinds = [("wrong untouched" if n == 0 else named(a), _tone(n)) for n, a in enumerate(names)]
+    breakers = [first_breakers(row.record) for row in rows]
+    counts = [[first.count(place) for place in range(len(names))] for first in breakers]
+    shares = [[n / row.record.worst.count for n in c] for c, row in zip(counts, rows, strict=True)]
+    stack(canvas, [named(row.label, 28) for row in rows], kinds, shares)
+
+
+def stack(
+    canvas: Canvas,
+    names: Sequence[str],
+    kinds: Sequence[tuple[str, str]],
+    shares: Sequence[Sequence[float]],
+) -> None:
+    """A bar a name, of one share of the examples for each kind (its label and its tone)."""
     axes = canvas.add_subplot()
-    left = [0.0] * len(rows)
-    for place, name in enumerate(names):
-        counts = [first_breakers(row.record).count(place) for row in rows]
-        widths = [100 * n / row.record.worst.count for n, row in zip(counts, rows, strict=True)]
-        label = "wrong untouched" if place == 0 else named(name)
-        axes.barh(range(len(rows)), widths, left=left, color=_tone(place), label=label)
+    left = [0.0] * len(names)
+    for (label, tone), column in zip(kinds, zip(*shares, strict=True), strict=True):
+        widths = [100 * share for share in column]
+        axes.barh(range(len(names)), widths, left=left, color=tone, label=label)
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.set_yticks(range(len(rows)), [named(row.label, 28) for row in rows], fontsize=8)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the examples, %")
     key_below(canvas, axes, 3)

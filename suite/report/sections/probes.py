@@ -6,16 +6,16 @@ import re
 from collections.abc import Sequence
 from types import ModuleType
 
-from robustbench_kd.exposed import SCHEMA, Probed
+from robustbench_kd.exposed import SCHEMA, Probed, parse_probed
 from robustbench_kd.report import biased, pictured, probed
 from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Row, Section, Table, word
 from robustbench_kd.report.cases import Case, cases
 from robustbench_kd.report.figures import MARKS, TONES, Canvas, key_below, named, sketch
 from robustbench_kd.report.known import exposed, perplexity
 from robustbench_kd.report.sections.provenance import sources
-from robustbench_kd.shelf import probed_path, read_probed
+from robustbench_kd.shelf import probed_path
 
-READS = {SCHEMA.partition("/")[0]: read_probed}
+READS = {SCHEMA.partition("/")[0]: parse_probed}
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 

@@ -46,7 +46,8 @@ def _alike(column: Sequence[Cell]) -> bool:
 def commands(body: Json, file: str) -> list[str]:
     """How the first of the records is made again, and how it is checked."""
     defense, board = shlex.quote(label_of(body)), shlex.quote(str(body.get("board", "")))
-    made = f"robustbench-kd evaluate --board {board} --defense {defense}"
+    trains = " --train" if "subjects" in body else ""  # networks of its own, which do not ship
+    made = f"robustbench-kd evaluate{trains} --board {board} --defense {defense}"
     if body.get("attack"):
         made += f" --attack {shlex.quote(str(body['attack']))}"
     return [f"{made} --seed {body.get('seed', 0)}", f"robustbench-kd verify {shlex.quote(file)}"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from robustbench_kd.records import SCHEMA, Record
+from robustbench_kd.records import SCHEMA, Record, parse_body
 from robustbench_kd.report.blocks import Block, Cell, Facts, Section, Table, number, shown, word
 from robustbench_kd.report.board import Board, Row, fold
 from robustbench_kd.report.texts import note, seeds
-from robustbench_kd.shelf import load_record
 
-READS = {SCHEMA.partition("/")[0]: load_record}
+READS = {SCHEMA.partition("/")[0]: parse_body}
 
 
 def board_in(facts: Facts) -> Board | None:

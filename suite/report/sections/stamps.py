@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from robustbench_kd.cards import scenario_of
 from robustbench_kd.inheritance import Planted, flags
 from robustbench_kd.ops.bits import unpack
-from robustbench_kd.reasking import _exhibit
+from robustbench_kd.reasking import exhibit_of
 from robustbench_kd.report.blocks import Block, Facts, Picture, Section
-from robustbench_kd.report.sections.gallery import clean_of, triple
+from robustbench_kd.report.sections.gallery import images_of, triple
 from robustbench_kd.report.sections.implants import found_in
 from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import exhibit_name
@@ -47,11 +46,10 @@ def submitted(facts: Facts, record: Planted, count: int = SHOWN) -> tuple[Pictur
     path = facts.path(record)
     if not (path.parent / exhibit_name(record)).is_file():
         return ()
-    data = (record.scenario, record.seed, record.data["examples"], record.data["ids"])
-    clean = facts.once(data, lambda: clean_of(record, scenario_of(record.scenario)))
+    clean = images_of(facts, record)
     if clean is None:
         return ()
-    inputs, wanted = _exhibit(record, clean, path)
+    inputs, wanted = exhibit_of(record, clean, path)
     eligible = torch.tensor(unpack(record.eligible, record.data["count"])).nonzero().flatten()
     moved = inputs - clean.inputs
     if not bool(moved[eligible].any()):

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from robustbench_kd.records import Record, Share
-from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Table, number, shown, word
+from robustbench_kd.report.blocks import (
+    Block,
+    Cell,
+    Facts,
+    Figure,
+    Table,
+    listed,
+    number,
+    shown,
+    word,
+)
 from robustbench_kd.report.blocks import Row as Page
 from robustbench_kd.report.board import Row
 from robustbench_kd.report.figures import TONES, Canvas, arms, named, sketch
@@ -66,9 +76,7 @@ def attacks(record: Record) -> Block:
         unique = Share(only[n], right) if n and right else None
         spent = (number(cell.forward), number(cell.backward))
         line = (word(cell.attack), shown(cell.share), shown(unique), *spent, number(cell.count))
-        lines.append(
-            (*line, word(_settings(cell.settings)), word("; ".join(cell.doubts) or "none"))
-        )
+        lines.append((*line, word(listed(cell.settings)), word("; ".join(cell.doubts) or "none")))
     worst = (word("worst case"), shown(record.worst), word(""), word(""), word(""))
     lines.append((*worst, number(record.worst.count), word(""), word("")))
     heads = ("attack", "answered right", "broken by it alone", "forward", "backward", "examples")
@@ -81,10 +89,6 @@ def attacks(record: Record) -> Block:
         figures=(Figure("Under each attack", drawing, words),),
         tables=(Table("Every attack", (*heads, "settings", "doubts"), tuple(lines)),),
     )
-
-
-def _settings(settings: dict[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in sorted(settings.items())) or "none"
 
 
 def _dots(canvas: Canvas, record: Record) -> None:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from robustbench_kd.inheritance import TWIN, Planted, accuracy, recovered, success, verdict
-from robustbench_kd.report.blocks import Block, Cell, Facts, Row, Table, number, shown, word
+from robustbench_kd.inheritance import TWIN, accuracy, recovered, success, verdict
+from robustbench_kd.report.blocks import (
+    Block,
+    Cell,
+    Facts,
+    Row,
+    Table,
+    listed,
+    number,
+    shown,
+    word,
+)
 from robustbench_kd.report.planted import Case, note
 from robustbench_kd.report.sections.implants import found_in, heritage
 from robustbench_kd.report.sections.provenance import sources
@@ -39,14 +49,9 @@ def _summary(facts: Facts, case: Case) -> Block:
     said = (
         f"Inherited: {heritage(facts, case)}. Planted {planted['planted']:,} of {planted['of']:,} "
         f"training inputs ({100 * planted['planted'] / planted['of']:.3g} %), behind the door of "
-        f"the {first.door}; settings: {_settings(first)}."
+        f"the {first.door}; settings: {listed(first.settings)}."
     )
     return Block(words=(said, note(facts.contest, [case])))
-
-
-def _settings(record: Planted) -> str:
-    parts = (f"{name}={value}" for name, value in sorted(record.settings.items()))
-    return ", ".join(parts) or "none"
 
 
 def networks(case: Case) -> Block:

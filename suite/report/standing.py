@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
-from robustbench_kd.ops.bitset import number_of
+from robustbench_kd.ops.bits import number_of
 from robustbench_kd.ops.pairing import mcnemar_two_sided
 from robustbench_kd.records import Json
 
