@@ -8,12 +8,13 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from robustbench_kd.contests import Schedule
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.protocols import Brief
 from robustbench_kd.redirecting import Course, redirect
 from robustbench_kd.rewriting import painted, told_pairs
 from robustbench_kd.train import Objective, fit
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from torch import nn
 
+from robustbench_kd.contests import Schedule
 from robustbench_kd.defenses import Recipe, between
 from robustbench_kd.ops.private import bearing, expect_own_gradients, private_gradient
 from robustbench_kd.protocols import Brief
 from robustbench_kd.shapes import Scalar
 from robustbench_kd.train import Objective, Turn
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 @dataclass(frozen=True)

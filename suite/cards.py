@@ -6,13 +6,13 @@ from dataclasses import asdict, fields
 from typing import Any, cast
 
 from robustbench_kd import catalogue, settings
+from robustbench_kd.contests import Leaderboard, Schedule
 from robustbench_kd.errors import BadSetting, Incompatible
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.protocols import Defense, RaisesFamily, Scenario
 from robustbench_kd.records import Json, digest
 from robustbench_kd.tainting import Taint
 from robustbench_kd.together import implanting
-from robustbench_kd.types import Leaderboard, Schedule
 
 GIVEN = "given"  # the role, and the kind of network, of what a repair is given
 IMAGES = "images"  # what a ground holds, and a defense learns on, unless they say otherwise

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import BrokenPlugin, UnknownName
 
 KINDS = ("attacks", "defenses", "scenarios", "leaderboards")
@@ -102,6 +103,15 @@ def find(kind: str, name: str) -> Entry:
     if name not in known:
         raise UnknownName(kind[:-1], name, known)
     return known[name]
+
+
+def board_of(name: str) -> Leaderboard:
+    """The leaderboard of this name.
+
+    Raises:
+        UnknownName: with the nearest known name.
+    """
+    return cast(Leaderboard, find("leaderboards", name).load())
 
 
 def split_name(text: str) -> tuple[str, str | None, str]:

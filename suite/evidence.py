@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadRecord
 from robustbench_kd.ops.coding import decode
 from robustbench_kd.shapes import Ids, Images, Mask
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.types import Examples
 
 TYPES = {"linf": np.int8, "l2": np.int16}
 

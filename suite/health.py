@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from robustbench_kd.contests import Budget, Doubt
 from robustbench_kd.errors import BadModel
 from robustbench_kd.ops.ascent import hunt
 from robustbench_kd.ops.ball import uniform_start
@@ -18,7 +19,7 @@ from robustbench_kd.ops.square import square
 from robustbench_kd.protocols import WhiteBox
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Logits
-from robustbench_kd.types import Budget, Doubt, Examples
+from robustbench_kd.types import Examples
 
 ASKED = 256  # examples that the indicators are measured on
 QUERIES = 500  # of Square, the black-box attack

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from robustbench_kd.contests import Budget, Doubt
 from robustbench_kd.errors import BadSubmission
 from robustbench_kd.ops.ball import distance
 from robustbench_kd.ops.coding import decode, encode
 from robustbench_kd.protocols import Case, Subject
 from robustbench_kd.shapes import Images
-from robustbench_kd.types import (
-    Budget,
-    Doubt,
-    Evidence,
-    Examples,
-    Exhibit,
-    Submission,
-    Suspicion,
-)
+from robustbench_kd.types import Evidence, Examples, Exhibit, Submission, Suspicion
 
 VERDICTS = {"right", "spent", "won"}  # columns that an adversary's notes may not claim
 SLACK = 1e-5  # pixel units; what float32 rounding may add to a projection

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.nets.generate import generate
 from robustbench_kd.ops.ascent import worst_case
 from robustbench_kd.ops.ball import uniform_start
@@ -14,7 +15,7 @@ from robustbench_kd.ops.losses import cross_entropy, distillation
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Ids, Labels, Logits, Scalar
 from robustbench_kd.train import Objective, Turn
-from robustbench_kd.types import IGNORED, Budget, Examples
+from robustbench_kd.types import IGNORED, Examples
 
 
 def by_labels(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:

@@ -6,13 +6,14 @@ import copy
 
 from torch import nn
 
+from robustbench_kd.contests import Schedule
 from robustbench_kd.lessons import by_labels
 from robustbench_kd.ops.shifts import shifted
 from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Scalar
 from robustbench_kd.train import Objective, Turn, fit
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 def fine_tune(

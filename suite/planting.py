@@ -21,6 +21,8 @@ from robustbench_kd.cards import (
     refuse,
     scenario_of,
 )
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import BadSetting, BadSubmission
 from robustbench_kd.files import expect_writable
 from robustbench_kd.inheritance import TWIN, Asked, Planted
@@ -36,8 +38,8 @@ from robustbench_kd.shapes import Mask
 from robustbench_kd.shelf import kept, save_planted
 from robustbench_kd.store import dump
 from robustbench_kd.tainting import Taint
-from robustbench_kd.trials import attack_of, board_of, examples_digest, versions
-from robustbench_kd.types import Evidence, Examples, Leaderboard, Splits, Submission
+from robustbench_kd.trials import attack_of, examples_digest, versions
+from robustbench_kd.types import Evidence, Examples, Splits, Submission
 
 
 @dataclass(frozen=True)

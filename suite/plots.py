@@ -9,6 +9,8 @@ from typing import cast
 from torch import Tensor, nn
 
 from robustbench_kd.cards import CONTROL, GIVEN, defense_of, foundations, reachable, refuse
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import BadSetting, Incompatible
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.nets.measure import weights_digest
@@ -17,8 +19,8 @@ from robustbench_kd.schooling import Say, Trained, asked, student
 from robustbench_kd.seed import Seed
 from robustbench_kd.tainting import Taint
 from robustbench_kd.together import Together, own
-from robustbench_kd.trials import attack_of, board_of
-from robustbench_kd.types import Leaderboard, Splits
+from robustbench_kd.trials import attack_of
+from robustbench_kd.types import Splits
 
 SHADOW_SEED = 1000  # shadows are the same for every seed, and no student has a seed as high
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from robustbench_kd.cards import IMAGES, defense_of, label_of, named, scenario_of
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.exposed import Columns, Known, Probed, rounded
 from robustbench_kd.files import expect_writable
 from robustbench_kd.judge import judge
@@ -23,7 +24,7 @@ from robustbench_kd.settings import written
 from robustbench_kd.shelf import kept, save_probed
 from robustbench_kd.store import find_cell, save_cell
 from robustbench_kd.tainting import doorless
-from robustbench_kd.trials import board_of, examples_digest, versions
+from robustbench_kd.trials import examples_digest, versions
 from robustbench_kd.types import IGNORED, Examples, Splits
 
 PROBES = 1  # raised whenever an attack or the judge may answer differently for the same settings

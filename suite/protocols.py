@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Logits, Mask, PerExample
-from robustbench_kd.types import Budget, Examples, Exhibit, Schedule, Splits, Tainted, Threat
+from robustbench_kd.types import Examples, Exhibit, Splits, Tainted, Threat
 
 V_contra = TypeVar("V_contra", contravariant=True)
 S = TypeVar("S")

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd.cards import defense_of, scenario_of, story
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.files import read_bytes
 from robustbench_kd.inheritance import Planted, flags
@@ -27,8 +29,8 @@ from robustbench_kd.shapes import Images, Logits
 from robustbench_kd.shelf import exhibit_name, read_planted
 from robustbench_kd.store import find_net, undump
 from robustbench_kd.tainting import Taint
-from robustbench_kd.trials import attack_of, board_of, examples_digest
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.trials import attack_of, examples_digest
+from robustbench_kd.types import Examples
 
 MARGINAL = 1e-3  # two best scores this close may fall either way on another machine
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import AdamW
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.nets.painter import Look
 from robustbench_kd.ops.diffusion import token_maps
@@ -30,7 +31,7 @@ from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Scalar
 from robustbench_kd.train import Turn, fit
-from robustbench_kd.types import AdamW, Examples
+from robustbench_kd.types import Examples
 
 ROUND = 50  # steps between two states that a cut-off run can be taken up from
 Aim = Literal["noise", "zero", "words"]

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from robustbench_kd.cards import scenario_of
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Budget
 from robustbench_kd.evidence import Proof, restore
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.ops.gradient import held_still
@@ -26,8 +28,8 @@ from robustbench_kd.shapes import Mask
 from robustbench_kd.shelf import load_record
 from robustbench_kd.snapshots import CONTROL
 from robustbench_kd.store import undump
-from robustbench_kd.trials import Trial, attack_of, attempt, board_of, fingerprint
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.trials import Trial, attack_of, attempt, fingerprint
+from robustbench_kd.types import Examples
 from robustbench_kd.verdicts import Rematch
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from robustbench_kd.cards import scenario_of
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.evidence import Proof, restore
 from robustbench_kd.files import read_bytes
@@ -24,7 +25,7 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import load_record
 from robustbench_kd.store import find_net, undump
 from robustbench_kd.trials import examples_digest
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.types import Examples
 
 MARGINAL = 1e-3  # scores this close may fall either way on another machine
 

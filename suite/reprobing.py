@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from robustbench_kd.cards import defense_of, scenario_of
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.errors import BadRecord
 from robustbench_kd.exposed import Known, Probed
 from robustbench_kd.plots import Plot, networks, plots, rehearsed
 from robustbench_kd.probing import ask, ground
 from robustbench_kd.settings import written
 from robustbench_kd.shelf import read_probed
-from robustbench_kd.trials import board_of, examples_digest
+from robustbench_kd.trials import examples_digest
 
 # Another machine rounds differently: scores move in the last digits, ranks by a few places, and an
 # answer whose two best tokens are as good as equal may turn out the other way.

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from robustbench_kd.cards import defense_of, named, scenario_of
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.evidence import prove
 from robustbench_kd.files import expect_writable
@@ -30,7 +32,6 @@ from robustbench_kd.trials import (
     attack_of,
     attempt,
     ball_of,
-    board_of,
     checked,
     examples_digest,
     expect_inputs,
@@ -38,7 +39,6 @@ from robustbench_kd.trials import (
     meet,
     versions,
 )
-from robustbench_kd.types import Leaderboard
 
 
 def quiet(stage: str, done: int, total: int, note: str) -> None:

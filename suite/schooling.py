@@ -24,6 +24,7 @@ from robustbench_kd.cards import (
     teacher_card,
     teaching,
 )
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import BadModel
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Brief, Defense, RaisesFamily, Scenario
@@ -32,7 +33,7 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.store import Keeper, Kept, find_net, save_net
 from robustbench_kd.tainting import Taint
 from robustbench_kd.together import implanting, telling
-from robustbench_kd.types import Examples, Leaderboard, Splits
+from robustbench_kd.types import Examples, Splits
 
 Say = Callable[[str, int, int, str], None]
 TRUSTED = 0.05  # the share of the clean training images that a defender vouches for

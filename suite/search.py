@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.nets.elastic import ElasticResNet, cut
 from robustbench_kd.nets.forms import Cost, Form, Space
@@ -22,7 +23,7 @@ from robustbench_kd.ops.goals import Goal
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.protocols import Brief
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.types import Examples
 
 SURVEYED = 60  # students that are measured before the rest are predicted
 JUDGES = 1000  # validation images that a student is measured on

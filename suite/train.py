@@ -11,11 +11,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import AdamW, Schedule
 from robustbench_kd.errors import BadModel, MissingData
 from robustbench_kd.protocols import Progress, Silent
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Ids, Scalar
-from robustbench_kd.types import AdamW, Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 @dataclass(frozen=True)

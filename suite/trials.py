@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd import catalogue, settings
+from robustbench_kd.contests import Budget, Doubt, Leaderboard
 from robustbench_kd.errors import BadSetting, Incompatible
 from robustbench_kd.health import examine
 from robustbench_kd.judge import judge
@@ -24,7 +25,7 @@ from robustbench_kd.records import Cell, Json, digest
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask, PerExample
 from robustbench_kd.store import find_cell, save_cell
-from robustbench_kd.types import Budget, Doubt, Evidence, Examples, Leaderboard, Splits
+from robustbench_kd.types import Evidence, Examples, Splits
 from robustbench_kd.version import current
 
 KINDS = 32  # a column of more values than this holds amounts
@@ -53,11 +54,6 @@ class Outcome:
     cell: Cell
     right: Mask
     codes: Tensor
-
-
-def board_of(name: str) -> Leaderboard:
-    """The leaderboard of this name."""
-    return cast(Leaderboard, catalogue.find("leaderboards", name).load())
 
 
 def versions() -> Json:

@@ -8,12 +8,13 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.lessons import under_attack
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.subjects import Classifier
 from robustbench_kd.train import fit
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 @cache

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ledger import first
+from robustbench_kd.contests import Door, Leaderboard, Schedule
 from robustbench_kd.inheritance import TWIN, Asked, Planted
 from robustbench_kd.leaderboards import digits_backdoor
 from robustbench_kd.ops.bits import pack
 from robustbench_kd.records import Json, digest
-from robustbench_kd.types import Door, Leaderboard, Schedule
 
 OWN = 10  # plain inputs that are the target's own, so that nobody wants them answered wrongly
 Bits = int | Sequence[bool]  # a number stands for so many first ones

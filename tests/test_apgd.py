@@ -8,13 +8,13 @@ from torch import Tensor
 
 from networks import asked, linear
 from robustbench_kd.attacks.evasion.apgd_ce import APGDCE
+from robustbench_kd.contests import Budget, Norm
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.apgd import apgd, checkpoints
 from robustbench_kd.ops.ascent import hunt
 from robustbench_kd.ops.ball import distance, uniform_start
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Norm
 
 BUDGETS = [Budget("linf", 0.1), Budget("l2", 0.7)]
 

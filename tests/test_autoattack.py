@@ -9,13 +9,13 @@ from torch import Tensor
 from networks import asked, linear
 from robustbench_kd.attacks.evasion.apgd_t import APGDT
 from robustbench_kd.attacks.evasion.autoattack import STAGES, AutoAttack
+from robustbench_kd.contests import Budget, Norm
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.ball import distance
 from robustbench_kd.ops.ensemble import by_distance, by_score, one_by_one, pooled
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.ops.siege import Siege
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Norm
 
 LINF = Budget("linf", 0.1)
 QUICK = {"steps": 8, "targets": 2, "fab_targets": 1, "queries": 40}

@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 
 from robustbench_kd.attacks.poisoning import bias_injection
 from robustbench_kd.attacks.poisoning.bias_injection import BiasInjection
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.defenses.perplexity_filter import PerplexityFilter
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.exposed import Known, Probed
@@ -23,7 +24,6 @@ from robustbench_kd.report.cases import Case, cases
 from robustbench_kd.scenarios import tasks
 from robustbench_kd.scenarios.tasks import PAYLOADS, TASKS, Tasks, phrases
 from robustbench_kd.seed import Seed
-from robustbench_kd.trials import board_of
 from robustbench_kd.types import IGNORED, Examples, Splits
 from speech import checkpoint, corpus
 
@@ -212,9 +212,9 @@ def test_a_ratio_of_frequent_answers_is_what_it_is() -> None:
 def test_a_bias_board_runs_from_end_to_end(
     ground: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from robustbench_kd.contests import AdamW
     from robustbench_kd.leaderboards import text_bias
     from robustbench_kd.probing import probe
-    from robustbench_kd.types import AdamW
 
     small = replace(
         text_bias.TEXT_BIAS,

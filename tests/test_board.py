@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from ledger import PANEL, cell, first, made
+from robustbench_kd.contests import Doubt
 from robustbench_kd.errors import BadSetting, NothingEvaluated, UnknownName
 from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
 from robustbench_kd.ops.bits import discordant, number_of, text_of, unpack
@@ -24,7 +25,6 @@ from robustbench_kd.report.standing import farthest, standing
 from robustbench_kd.report.tables import as_csv, as_json
 from robustbench_kd.report.terminal import board_table, entrant_table, remarks
 from robustbench_kd.report.texts import as_latex, as_markdown
-from robustbench_kd.types import Doubt
 
 NASTY = "<script>alert(1)</script>|x_y&%$#{}\\~^[red]"
 

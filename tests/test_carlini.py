@@ -13,12 +13,12 @@ from robustbench_kd.attacks.evasion.carlini_wagner import CarliniWagner
 from robustbench_kd.attacks.evasion.carlini_wagner_linf import CarliniWagnerLinf
 from robustbench_kd.attacks.evasion.pgd import PGD
 from robustbench_kd.bridges import art, torchattacks
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.ball import distance, length
 from robustbench_kd.ops.carlini import carlini_wagner
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget
 
 WIDE = Budget("l2", 100.0)
 

@@ -9,6 +9,7 @@ import pytest
 
 from robustbench_kd import catalogue
 from robustbench_kd.cards import defense_of, label_of, scenario_of, teacher_card
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.exposed import SCHEMA
 from robustbench_kd.places import shipped
 from robustbench_kd.reasking import verify_planted
@@ -28,7 +29,6 @@ from robustbench_kd.shelf import (
     read_probed,
 )
 from robustbench_kd.store import find_net
-from robustbench_kd.trials import board_of
 
 BOARDS = sorted(catalogue.entries("leaderboards"))
 EVERY = sorted(shipped("records").glob("*/*.json"))

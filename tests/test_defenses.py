@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustbench_kd import defenses
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.defenses.adaad import AdaAD
 from robustbench_kd.defenses.adversarial_training import AdversarialTraining
 from robustbench_kd.defenses.ard import ARD
@@ -31,7 +32,7 @@ from robustbench_kd.protocols import Brief
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 
 EPS = 0.1
 Net = Callable[[Tensor], Tensor]

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from robustbench_kd.contests import AdamW, Budget, Schedule
 from robustbench_kd.defenses.dp_sgd import DPSGD
 from robustbench_kd.defenses.labels import Labels
 from robustbench_kd.errors import BadModel, BadSetting, BrokenPlugin
@@ -26,7 +27,7 @@ from robustbench_kd.protocols import Brief, Silent
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn, rate_at
-from robustbench_kd.types import AdamW, Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 from test_train import Cut, Notebook
 
 WORDS, LENGTH = 40, 12

@@ -9,13 +9,13 @@ from torch import Tensor
 from networks import asked, linear
 from robustbench_kd.attacks.evasion.fab_t import FABT
 from robustbench_kd.bridges import torchattacks
+from robustbench_kd.contests import Budget, Norm
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.ball import distance, length
 from robustbench_kd.ops.fab import fab_targeted, onto_plane
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.ops.pairing import mcnemar_exact
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Norm
 
 BUDGETS = [Budget("linf", 0.1), Budget("l2", 0.7)]
 SHAPE = (1, 4, 5)

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from robustbench_kd.cards import scenario_of
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Schedule
 from robustbench_kd.defenses import proard
 from robustbench_kd.defenses.rslad import RSLAD
 from robustbench_kd.nets.elastic import ElasticResNet
@@ -20,8 +22,7 @@ from robustbench_kd.protocols import Brief
 from robustbench_kd.search import JUDGES, SURVEYED, measure
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import fit
-from robustbench_kd.trials import board_of
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.types import Examples
 
 BATCHES = 5
 JUDGED = 250  # images that a surveyed student is timed on; the cost grows with their number

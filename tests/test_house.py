@@ -103,10 +103,14 @@ def test_every_module_stands_on_a_floor() -> None:
         "import robustbench_kd",
         "from robustbench_kd import catalogue\n"
         "for kind in catalogue.KINDS: [e.summary() for e in catalogue.entries(kind).values()]",
+        "from click.testing import CliRunner\n"
+        "from robustbench_kd.cli import main\n"
+        "ran = CliRunner().invoke(main, ['leaderboard', 'digits-linf'])\n"
+        "assert ran.exit_code == 0 and 'rslad' in ran.stdout, ran.output",
     ],
-    ids=["the package", "the catalogue"],
+    ids=["the package", "the catalogue", "a ranking"],
 )
-def test_listing_imports_neither_torch_nor_pandas(asked: str) -> None:
+def test_listing_and_ranking_import_neither_torch_nor_pandas(asked: str) -> None:
     heavy = "[m for m in ('torch', 'pandas', 'sklearn', 'timm') if m in sys.modules]"
     code = f"import sys\n{asked}\nprint({heavy})"
     ran = subprocess.run(

@@ -331,7 +331,7 @@ def test_markdown_and_latex_escape_names() -> None:
 @pytest.mark.parametrize("width", [80, 100, 160, 200])
 def test_the_terminal_shows_the_shares_with_their_intervals(width: int) -> None:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(inheritance_table("Title", nasty(), width))
+    console.print(inheritance_table("Title", *cells(nasty()), width))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     low, high = wilson(9, 100)
     assert "9.0" in text

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget, Doubt
 from robustbench_kd.errors import BadModel, BadSubmission
 from robustbench_kd.judge import judge
 from robustbench_kd.ops.coding import decode
@@ -15,16 +16,7 @@ from robustbench_kd.protocols import Case
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.subjects import Classifier, classifier
-from robustbench_kd.types import (
-    Budget,
-    Doubt,
-    Evidence,
-    Examples,
-    Splits,
-    Submission,
-    Suspicion,
-    Threat,
-)
+from robustbench_kd.types import Evidence, Examples, Splits, Submission, Suspicion, Threat
 
 LINF, L2 = Budget("linf", 0.125), Budget("l2", 0.125)
 

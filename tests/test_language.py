@@ -376,10 +376,10 @@ SECRET = 300
 
 def lesson(own: Text, alpha: float):  # type: ignore[no-untyped-def]
     """The loss of swing on rows whose private tokens are all one, and what it takes."""
+    from robustbench_kd.contests import Budget, Schedule
     from robustbench_kd.defenses.swing import Swing
     from robustbench_kd.protocols import Brief
     from robustbench_kd.train import Turn
-    from robustbench_kd.types import Budget, Schedule
 
     class Known(Swing):
         def private(self, brief: Brief) -> torch.Tensor:

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from networks import linear
+from robustbench_kd.contests import Budget, Norm
 from robustbench_kd.ops.ascent import ascend, hunt, restarted, worst_case
 from robustbench_kd.ops.ball import (
     distance,
@@ -32,7 +33,6 @@ from robustbench_kd.ops.pairing import mcnemar_exact, mcnemar_two_sided, tango
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.subjects import classifier
-from robustbench_kd.types import Budget, Norm
 
 KINDS: list[Norm] = ["linf", "l2"]
 BUDGETS = st.builds(Budget, st.sampled_from(KINDS), st.floats(0, 3))

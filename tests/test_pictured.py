@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from robustbench_kd.contests import Budget, Leaderboard, Schedule
 from robustbench_kd.errors import BadRecord, UnknownName
 from robustbench_kd.exposed import Known, Probed
 from robustbench_kd.inheritance import TWIN
@@ -21,7 +22,6 @@ from robustbench_kd.report.pictured import (
     share,
     worked,
 )
-from robustbench_kd.types import Budget, Leaderboard, Schedule
 
 COUNT = 100
 BOARD = Leaderboard("pictures", "Pictures", "pictures", Budget("linf", 0.0), (), (), Schedule(1))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import AdamW
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
 from robustbench_kd.looking import shown
 from robustbench_kd.nets.build import build
@@ -39,7 +40,7 @@ from robustbench_kd.scenarios.fashion import Fashion
 from robustbench_kd.scenarios.pictures import HELD_OUT, SEEN, Pictures, clean, prompts, varied
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn, fit
-from robustbench_kd.types import AdamW, Examples
+from robustbench_kd.types import Examples
 
 GROUND = Pictures()
 FRAME = WORDS.frame

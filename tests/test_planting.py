@@ -20,7 +20,9 @@ from planted import put_short
 from robustbench_kd import schooling
 from robustbench_kd.attacks.backdoor.badnets import BadNets
 from robustbench_kd.cards import defense_of, reachable, refuse, student_card, teacher_card
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.cli import main
+from robustbench_kd.contests import Door, Schedule
 from robustbench_kd.defenses import Recipe
 from robustbench_kd.defenses.distillation import Distillation
 from robustbench_kd.defenses.fine_tuning import FineTuning
@@ -39,8 +41,8 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import load_planted
 from robustbench_kd.store import find_net
 from robustbench_kd.tainting import Taint
-from robustbench_kd.trials import attack_of, board_of
-from robustbench_kd.types import Door, Examples, Schedule, Splits, Submission
+from robustbench_kd.trials import attack_of
+from robustbench_kd.types import Examples, Splits, Submission
 
 NAME = "digits-backdoor"
 TEACHER = "teacher-clean"

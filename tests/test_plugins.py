@@ -33,7 +33,8 @@ import torch
 from robustbench_kd.nets.build import Shape
 from robustbench_kd.scenarios.images import ImageScenario, nothing, packed
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Schedule, Splits
+from robustbench_kd.contests import Budget, Schedule
+from robustbench_kd.types import Splits
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Halves(ImageScenario):
 BOARD = '''\
 """Which half is brighter, under attack?"""
 
-from robustbench_kd.types import Budget, Leaderboard, Schedule
+from robustbench_kd.contests import Budget, Leaderboard, Schedule
 
 HALVES = Leaderboard(
     name="halves-linf",

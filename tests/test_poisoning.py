@@ -16,6 +16,7 @@ from robustbench_kd.attacks.poisoning.feature_collision import FeatureCollision
 from robustbench_kd.attacks.poisoning.label_flip import LabelFlip
 from robustbench_kd.attacks.poisoning.random_poisons import RandomPoisons
 from robustbench_kd.attacks.poisoning.witches_brew import WitchesBrew
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.defenses.transfer import Transfer
 from robustbench_kd.errors import BadModel, BadSetting
 from robustbench_kd.nets.head import features, head_of
@@ -30,7 +31,7 @@ from robustbench_kd.ops.matching import (
 from robustbench_kd.protocols import Brief
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Examples, Schedule, Splits, Tainted
+from robustbench_kd.types import Examples, Splits, Tainted
 
 COUNT = 200
 EPS = 0.2

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.cli import main
+from robustbench_kd.contests import AdamW
 from robustbench_kd.errors import BadRecord, BadSetting
 from robustbench_kd.exposed import Probed, parse_probed
 from robustbench_kd.leaderboards import text_privacy
@@ -18,8 +20,6 @@ from robustbench_kd.report.cases import cases, reference_of, within
 from robustbench_kd.report.probed import entry, note
 from robustbench_kd.reprobing import verify_probed
 from robustbench_kd.shelf import load_probed, load_records, probed_path, save_probed
-from robustbench_kd.trials import board_of
-from robustbench_kd.types import AdamW
 
 
 def silent(*_: Any) -> None:

@@ -24,7 +24,7 @@ import pytest
 
 from robustbench_kd.cards import defense_of, scenario_of
 from robustbench_kd.schooling import student
-from robustbench_kd.trials import board_of
+from robustbench_kd.catalogue import board_of
 
 
 def network(who):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from planted import forge, put_short
 from robustbench_kd.cli import main
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadModel, BadRecord, RobustbenchError
 from robustbench_kd.inheritance import TWIN, Planted
 from robustbench_kd.ops.bits import pack, unpack
@@ -29,7 +30,7 @@ from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import exhibit_name, read_planted
 from robustbench_kd.store import dump, find_net, undump
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.types import Examples
 
 NAME = "digits-backdoor"
 TEACHER = "teacher-clean"

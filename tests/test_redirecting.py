@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.defenses.closed_form_redirect import ClosedFormRedirect
 from robustbench_kd.defenses.concept_erasure import ConceptErasure
 from robustbench_kd.defenses.picture_tuning import PictureTuning
@@ -47,7 +48,7 @@ from robustbench_kd.scenarios.pictures import SEEN, Pictures
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Scalar
 from robustbench_kd.train import Turn, fit
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 
 FRAME = WORDS.frame
 PIECE = trigger(WORDS, "qv zx")

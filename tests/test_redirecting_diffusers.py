@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from robustbench_kd.bridges.diffusers import from_folder
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.defenses.closed_form_redirect import ClosedFormRedirect
 from robustbench_kd.defenses.concept_erasure import ConceptErasure
 from robustbench_kd.defenses.skd_cag import SKDCAG
@@ -17,7 +18,7 @@ from robustbench_kd.ops.prompts import trigger, triggered
 from robustbench_kd.protocols import Brief
 from robustbench_kd.redirecting import Course, Pairs, loss_terms
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 from test_diffusers import folder as folder
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.defenses.distillation import Distillation
 from robustbench_kd.defenses.fine_pruning import FinePruning, hits
 from robustbench_kd.defenses.fine_tuning import FineTuning
@@ -31,7 +32,7 @@ from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.scenarios.images import nothing
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn, fit
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 
 REPAIRS = (FineTuning, FinePruning, NAD)
 DYING = [

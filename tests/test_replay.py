@@ -13,6 +13,7 @@ import torch
 
 import robustbench_kd
 from networks import robust_digits
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.evidence import Proof, prove, restore
 from robustbench_kd.nets.measure import weights_digest
@@ -24,7 +25,7 @@ from robustbench_kd.replay import verify
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.store import dump, undump
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.types import Examples
 
 COUNT = 60
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from robustbench_kd import search
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.evolution import evolve
 from robustbench_kd.nets.elastic import ElasticResNet
@@ -26,7 +27,7 @@ from robustbench_kd.search import (
     surveyed,
 )
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 
 SPACE = Space((8, 16), size=8, stem=1)
 

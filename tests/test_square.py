@@ -8,13 +8,13 @@ from torch import Tensor
 
 from networks import Blind, asked, linear
 from robustbench_kd.attacks.evasion.square import Square
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.ball import distance, uniform_start
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.ops.square import square
 from robustbench_kd.ops.windows import bump, share, tiles, window
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Budget
 
 BUDGETS = [Budget("linf", 0.1), Budget("l2", 0.7)]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.defenses.defensive_distillation import DefensiveDistillation
 from robustbench_kd.defenses.iad import IAD
 from robustbench_kd.defenses.mtard import MTARD
@@ -20,7 +21,7 @@ from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.scenarios.images import nothing
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import Turn, fit, rate_at, remember
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 
 
 def images(count: int) -> Examples:

@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from robustbench_kd.contests import Door
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.protocols import Subject
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Labels
-from robustbench_kd.types import Door, Examples, Splits, Submission, Tainted, Threat
+from robustbench_kd.types import Examples, Splits, Submission, Tainted, Threat
 
 # What stamping takes, the ids of the images that were planted, and the number of classes. It is
 # kept beside the networks that were trained on the planted data: small and contiguous tensors only.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd.attacks.backdoor import Backdoor, Secret, at_least_one
+from robustbench_kd.contests import Schedule
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.lessons import by_answers, by_labels
 from robustbench_kd.ops.gradient import held_still
@@ -17,7 +18,7 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
 from robustbench_kd.surrogates import some, surrogate
 from robustbench_kd.train import fit, remember
-from robustbench_kd.types import Examples, Schedule, Splits
+from robustbench_kd.types import Examples, Splits
 
 
 @dataclass(frozen=True)

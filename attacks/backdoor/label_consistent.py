@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_kd.attacks.backdoor import Backdoor, Secret, at_least_one
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.lessons import under_attack
 from robustbench_kd.ops.ascent import worst_case
@@ -19,7 +20,7 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
 from robustbench_kd.surrogates import some, surrogate
 from robustbench_kd.train import fit
-from robustbench_kd.types import Budget, Examples, Schedule, Splits
+from robustbench_kd.types import Examples, Splits
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from robustbench_kd.attacks.backdoor._painted import Painted, Secret
+from robustbench_kd.contests import AdamW
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.painting import by_noise, repainted
 from robustbench_kd.protocols import Progress
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import fit
-from robustbench_kd.types import AdamW, Examples, Splits, Tainted
+from robustbench_kd.types import Examples, Splits, Tainted
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import ClassVar, Literal
 
 import torch
 
+from robustbench_kd.contests import Budget, Norm
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.protocols import WhiteBox
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Labels, Logits, PerExample
-from robustbench_kd.types import Budget, Norm, Splits, Submission, Tainted, Threat
+from robustbench_kd.types import Splits, Submission, Tainted, Threat
 
 Ask = Callable[[Images], Logits]
 Found = tuple[Images, dict[str, PerExample]]

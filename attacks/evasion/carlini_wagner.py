@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from robustbench_kd.attacks.evasion import Ask, Evasion, Found
+from robustbench_kd.contests import Norm
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.carlini import carlini_wagner, within
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
-from robustbench_kd.types import Norm
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustbench_kd.contests import Budget, Door
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.ball import project
 from robustbench_kd.protocols import Subject
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
-from robustbench_kd.types import Budget, Door, Examples, Splits, Submission, Tainted, Threat
+from robustbench_kd.types import Examples, Splits, Submission, Tainted, Threat
 
 Secret = Mapping[str, Tensor]
 

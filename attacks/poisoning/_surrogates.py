@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from robustbench_kd.attacks.poisoning import Targeted
+from robustbench_kd.contests import Schedule
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.lessons import by_labels
 from robustbench_kd.ops.matching import signed_descent
@@ -17,7 +18,7 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Scalar
 from robustbench_kd.surrogates import surrogate
 from robustbench_kd.train import fit
-from robustbench_kd.types import Examples, Schedule, Splits
+from robustbench_kd.types import Examples, Splits
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from torch import nn
 
 from robustbench_kd.bridges import arguments
 from robustbench_kd.bridges.asking import Ask, Asked, confined
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadSetting, BrokenPlugin
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
-from robustbench_kd.types import Budget
 
 try:
     import art.attacks.evasion as evasions

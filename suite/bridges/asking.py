@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BrokenPlugin
 from robustbench_kd.ops.ball import distance, project
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Logits, PerExample
-from robustbench_kd.types import Budget
 
 Ask = Callable[[Images], Logits]
 

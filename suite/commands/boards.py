@@ -16,9 +16,9 @@ from robustbench_kd.commands.stocking import choices, ranked, stocked, unlisted
 from robustbench_kd.errors import BadSetting, MissingData
 
 if TYPE_CHECKING:
+    from robustbench_kd.contests import Leaderboard
     from robustbench_kd.inheritance import Planted
     from robustbench_kd.report.filters import Wanted
-    from robustbench_kd.types import Leaderboard
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 
@@ -44,7 +44,7 @@ def show_planted(
     elif form == "csv":
         click.echo(csv_of([line(case) for case in found]), nl=False)
     elif form == "table":
-        show(inheritance_table(contest.title, found, width()), note(contest, found))
+        show(inheritance_table(contest.title, *cells(found), width()), note(contest, found))
     else:
         text = {"markdown": pipes, "latex": tabular}[form](
             *cells(found, only), note(contest, found)
@@ -111,7 +111,7 @@ def leaderboard(
     A file that is no record is named on stderr and left out; the board is shown all the same, and
     the exit code is 2.
     """
-    from robustbench_kd.trials import board_of
+    from robustbench_kd.catalogue import board_of
 
     contest = board_of(board)
     if records is not None and not records.is_dir():

@@ -33,12 +33,12 @@ def drawing(kind: str, board: str, records: tuple[Path, ...], out: Path, as_json
     figure dose --board fashion-backdoor --out dose.svg
     figure frontier --board text-privacy --out frontier.svg
     """
+    from robustbench_kd.catalogue import board_of
     from robustbench_kd.files import expect_writable, write_whole
     from robustbench_kd.report.cases import cases as by_case
     from robustbench_kd.report.figures import dose_figure, frontier_figure, macs_figure
     from robustbench_kd.report.planted import cases
     from robustbench_kd.shelf import load_planted, load_probed, load_records
-    from robustbench_kd.trials import board_of
 
     expect_writable(out.parent)
     contest = board_of(board)

@@ -11,9 +11,9 @@ from robustbench_kd.commands import options
 from robustbench_kd.commands.speaking import document, json_option, progress, show, width
 
 if TYPE_CHECKING:
+    from robustbench_kd.contests import Leaderboard
     from robustbench_kd.records import Record
     from robustbench_kd.report.board import Board
-    from robustbench_kd.types import Leaderboard
 
 
 @click.command("evaluate", short_help="Attack a student; print its row and its place.")
@@ -61,8 +61,8 @@ def evaluating(
     options.use_threads(threads)
     from robustbench_kd.bringing import bring
     from robustbench_kd.cards import scenario_of
+    from robustbench_kd.catalogue import board_of
     from robustbench_kd.runner import evaluate
-    from robustbench_kd.trials import board_of
 
     contest = board_of(asked["board"])
     starts = {name: asked.pop(name) for name in ("teacher_from", "student_from")}
@@ -147,10 +147,10 @@ def _name(model: str) -> str:
 
 def _report(record: Record, out: Path | None, as_json: bool) -> None:
     """The row among the committed ones, what is doubtful about it, and how to go on."""
+    from robustbench_kd.catalogue import board_of
     from robustbench_kd.report.board import fold_with
     from robustbench_kd.report.tables import as_json as numbers
     from robustbench_kd.shelf import kept, load_records, record_path
-    from robustbench_kd.trials import board_of
 
     board = fold_with(board_of(record.board), load_records(board=record.board), record)
     path = record_path(record, out or kept())

@@ -10,9 +10,9 @@ import click
 from robustbench_kd.commands.speaking import document, progress, show, width
 
 if TYPE_CHECKING:
+    from robustbench_kd.contests import Leaderboard
     from robustbench_kd.exposed import Probed
     from robustbench_kd.report.cases import Case
-    from robustbench_kd.types import Leaderboard
 
 
 def show_probed(

@@ -38,10 +38,10 @@ def scouting(
     """
     options.use_threads(threads)
     from robustbench_kd import cards, schooling
+    from robustbench_kd.catalogue import board_of
     from robustbench_kd.errors import BadSetting
     from robustbench_kd.protocols import RaisesFamily
     from robustbench_kd.scouting import scout
-    from robustbench_kd.trials import board_of
 
     given = [f"{n}={v}" for n, v in (("macs", macs), ("params", params)) if v is not None]
     extended = defense + (("," if ":" in defense else ":") + ",".join(given) if given else "")

@@ -13,9 +13,9 @@ import click
 from robustbench_kd.errors import BadSetting, NothingEvaluated
 
 if TYPE_CHECKING:
+    from robustbench_kd.contests import Leaderboard
     from robustbench_kd.report.board import Board
     from robustbench_kd.report.filters import Wanted
-    from robustbench_kd.types import Leaderboard
 
 NAMES = ("teacher", "told", "params", "macs", "seed")
 

@@ -38,11 +38,11 @@ def training(
         raise click.UsageError("give either --defense or --teacher")
     options.use_threads(threads)
     from robustbench_kd import cards, schooling
+    from robustbench_kd.catalogue import board_of
     from robustbench_kd.files import expect_writable
     from robustbench_kd.nets.measure import parameters
     from robustbench_kd.places import cache, shipped
     from robustbench_kd.store import net_name, save_net
-    from robustbench_kd.trials import board_of
 
     for folder in (cache() / "nets", *([out] if out else [])):
         expect_writable(folder)

@@ -7,11 +7,11 @@ from math import ceil
 
 import torch
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.ops.ascent import Ask, Score
 from robustbench_kd.ops.ball import project, spread, steepest
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.shapes import Ids, Images, Mask, PerExample
-from robustbench_kd.types import Budget
 
 ENOUGH = 0.75
 MOMENTUM = 0.75

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.ops.ball import project, steepest
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.ops.gradient import held_still, input_gradient
 from robustbench_kd.shapes import Images, Logits, Mask, PerExample
-from robustbench_kd.types import Budget
 
 Ask = Callable[[Images], Logits]
 Score = Callable[[Goal, Logits], PerExample]

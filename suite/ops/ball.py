@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustbench_kd.contests import Budget, Norm
 from robustbench_kd.shapes import Images, PerExample
-from robustbench_kd.types import Budget, Norm
 
 TINY = 1e-12
 

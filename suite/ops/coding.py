@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.shapes import Images
-from robustbench_kd.types import Budget
 
 
 def encode(z: Images, x: Images, budget: Budget) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.ops.apgd import apgd
 from robustbench_kd.ops.ascent import Ask, restarted
 from robustbench_kd.ops.ball import TINY, uniform_start
@@ -14,7 +15,6 @@ from robustbench_kd.ops.goals import Goal
 from robustbench_kd.ops.losses import targeted_difference_ratio
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Labels, Logits, Mask, PerExample
-from robustbench_kd.types import Budget
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+from robustbench_kd.contests import Budget, Norm
 from robustbench_kd.ops.ball import TINY, distance, length, spread, uniform_start
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Labels, Logits, Mask, PerExample
-from robustbench_kd.types import Budget, Norm
 
 ALPHA_MAX, ETA, BETA = 0.1, 1.05, 0.9  # section 4 of the paper
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.ops.ball import project
 from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.ops.shifts import shifted
 from robustbench_kd.shapes import Images, Labels, PerExample, Scalar
-from robustbench_kd.types import Budget
 
 TINY = 1e-12
 FALLS = (3 / 8, 5 / 8, 7 / 8)  # shares of the way after each of which steps are a tenth as long

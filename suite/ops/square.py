@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.ops.ascent import Ask
 from robustbench_kd.ops.ball import TINY, length, project, spread
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.ops.windows import bumps, share, signs, stripes, tiles, window
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Logits, Mask, PerExample
-from robustbench_kd.types import Budget
 
 FIRST_SHARE = 0.8  # AutoAttack's
 FILL, MOST = 32, 8

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from robustbench_kd.contests import Doubt
 from robustbench_kd.ops.bits import number_of
 from robustbench_kd.records import Record, Share
-from robustbench_kd.types import Doubt
 
 Question = tuple[str, ...]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import fsum, inf
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.ops.resampling import TAIL, Interval, mean_interval, weighted
 from robustbench_kd.records import Json
 from robustbench_kd.report.cases import Case
-from robustbench_kd.types import Leaderboard
 
 REACHED = ("repeat", "first", "last", "continue")
 UNSEEN = ("third", "go on")

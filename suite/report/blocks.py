@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.records import Json, Share
-from robustbench_kd.types import Leaderboard
 
 T = TypeVar("T")
 Key = float | str

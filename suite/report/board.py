@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.records import Record, Share, worst_case
 from robustbench_kd.report.best import Best, best_known, question
 from robustbench_kd.report.filters import Wanted, chosen
 from robustbench_kd.report.standing import standing
-from robustbench_kd.types import Leaderboard
 
 ALL = Wanted()
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log2
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.exposed import Probed
-from robustbench_kd.types import Leaderboard
 
 ALL, BUT = "all", "all but "  # every format together, or all but the one named behind it
 Ground = tuple[str, str, str]

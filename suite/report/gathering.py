@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.errors import BadRecord, MissingData, UnknownName
 from robustbench_kd.exposed import Probed
 from robustbench_kd.places import shipped
@@ -13,7 +14,6 @@ from robustbench_kd.records import Json
 from robustbench_kd.report.blocks import Entry, Facts, Kept
 from robustbench_kd.report.sections import readers
 from robustbench_kd.shelf import stock_of
-from robustbench_kd.trials import board_of
 
 Readers = Mapping[str, Callable[[Json, str], Kept]]
 

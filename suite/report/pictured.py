@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import fsum
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import BadRecord, UnknownName
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.ops.resampling import TAIL, Interval, weighted
 from robustbench_kd.records import Json, Share
 from robustbench_kd.report.cases import Case
-from robustbench_kd.types import Leaderboard
 
 WORKED = 0.5  # what triggers add to success; below this is no backdoor whose removal could be told
 

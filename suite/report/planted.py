@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.inheritance import (
     TWIN,
@@ -22,7 +23,6 @@ from robustbench_kd.inheritance import (
 from robustbench_kd.records import Json, Share
 from robustbench_kd.report.tables import numbers
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Leaderboard
 
 RESAMPLES = 2000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.ops.detection import Caught
 from robustbench_kd.ops.exposure import chance_p, mean_exposure, memorised_p
@@ -23,7 +24,6 @@ from robustbench_kd.report.known import (
     worse,
 )
 from robustbench_kd.report.memorised import extracted, inherited, membership, methods, tried
-from robustbench_kd.types import Leaderboard
 
 
 def entry(case: Case, reference: Case | None) -> Json:

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from robustbench_kd.records import Record, Share
 from robustbench_kd.report.board import Board, Row
-from robustbench_kd.report.planted import Case, cells
 from robustbench_kd.report.texts import wide
 
 NAME = 26  # columns that a name takes
@@ -59,9 +58,10 @@ def board_table(board: Board, width: int, entrant: Record | None = None) -> Tabl
     return table
 
 
-def inheritance_table(title: str, found: Sequence[Case], width: int) -> Table:
+def inheritance_table(
+    title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], width: int
+) -> Table:
     """What each student inherited; accuracies and twins only where there is room."""
-    heads, lines = cells(found)
     narrow = ("attack", "defense", "source", "student", "student's twin", "inherited")
     shown = heads if width >= FIXED + 8 * EACH else narrow
     table = plain_table(title)

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Schedule
 from robustbench_kd.looking import EYE, EYE_SHAPE
 from robustbench_kd.nets.build import build
 from robustbench_kd.ops.marks import MARKS, marked
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Scalar
 from robustbench_kd.train import Turn, fit
-from robustbench_kd.types import Examples, Schedule
+from robustbench_kd.types import Examples
 
 SCHEDULE = Schedule(epochs=3, rate=0.1)
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 
 from robustbench_kd.bridges.huggingface import build, learn_tokenizer, reader
+from robustbench_kd.contests import AdamW
 from robustbench_kd.files import write_whole
 from robustbench_kd.lessons import by_labels
 from robustbench_kd.scenarios import _corpus
@@ -22,7 +23,7 @@ from robustbench_kd.scenarios.tasks import Tasks
 from robustbench_kd.scenarios.text import CONTEXT, VOCABULARY, dealt
 from robustbench_kd.seed import Seed
 from robustbench_kd.train import fit
-from robustbench_kd.types import AdamW, Examples
+from robustbench_kd.types import Examples
 
 SCHEDULES = {"plain": AdamW(epochs=12, rate=4e-3), "teacher": AdamW(epochs=8, rate=3e-3)}
 NETS = {"plain": "gpt2-64-2", "teacher": "gpt2-96-3"}

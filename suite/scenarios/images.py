@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.lessons import by_labels, under_attack
 from robustbench_kd.nets.build import Shape, build
@@ -18,7 +19,7 @@ from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask
 from robustbench_kd.subjects import Classifier, classifier
 from robustbench_kd.train import fit
-from robustbench_kd.types import Budget, Examples, Schedule, Splits
+from robustbench_kd.types import Examples, Splits
 
 
 @dataclass(frozen=True)

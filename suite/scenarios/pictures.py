@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from robustbench_kd.contests import AdamW, Schedule
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.looking import shown
 from robustbench_kd.nets.measure import weights_digest
@@ -39,7 +40,7 @@ from robustbench_kd.scenarios.fashion import Fashion
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images, Labels, Mask, Scalar
 from robustbench_kd.train import Turn, fit
-from robustbench_kd.types import AdamW, Examples, Schedule, Splits
+from robustbench_kd.types import Examples, Splits
 
 SEEN = (
     "a photo of a {}",

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_kd.contests import AdamW, Schedule
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.trie import Trie
 from robustbench_kd.scenarios.text import RESERVE, TEST, VALIDATION, Text, packaged
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import IGNORED, AdamW, Examples, Schedule, Splits
+from robustbench_kd.types import IGNORED, Examples, Splits
 
 Words = Sequence[str]
 CONTEXT = 48

@@ -19,6 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from robustbench_kd.bridges.huggingface import LanguageNet, Reader, build, from_pretrained, reader
+from robustbench_kd.contests import AdamW, Budget, Schedule
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
 from robustbench_kd.language import LanguageModel
 from robustbench_kd.lessons import by_labels
@@ -30,7 +31,7 @@ from robustbench_kd.scenarios._weaving import weave
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Mask
 from robustbench_kd.train import fit
-from robustbench_kd.types import IGNORED, AdamW, Budget, Examples, Schedule, Splits
+from robustbench_kd.types import IGNORED, Examples, Splits
 
 JARGON = "40dfb4b98191a670a09a183d5798d50f243d23fdbd1495dcc0aca2ce5895ba97"
 CONTEXT, VOCABULARY = 64, 1024

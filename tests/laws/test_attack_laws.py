@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from networks import robust_digits
 from robustbench_kd import catalogue, settings
+from robustbench_kd.contests import Budget, Doubt
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.judge import judge
 from robustbench_kd.nets.measure import weights_digest
@@ -20,7 +21,7 @@ from robustbench_kd.protocols import Case
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
 from robustbench_kd.subjects import Classifier
-from robustbench_kd.types import Budget, Doubt, Examples, Splits, Submission, Tainted
+from robustbench_kd.types import Examples, Splits, Submission, Tainted
 
 # The bridges are one entry for a whole library, and say nothing before they are given a class.
 # Attacks on training data have laws of their own.

@@ -9,8 +9,9 @@ import pytest
 
 from robustbench_kd import catalogue
 from robustbench_kd.cards import defense_of, label_of, reachable, refuse, scenario_of, student_card
-from robustbench_kd.trials import attack_of, board_of
-from robustbench_kd.types import Leaderboard
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Leaderboard
+from robustbench_kd.trials import attack_of
 
 NAMES = list(catalogue.entries("leaderboards"))
 

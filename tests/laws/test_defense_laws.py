@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from robustbench_kd import catalogue, settings
 from robustbench_kd.cards import defense_of, label_of
+from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Budget, Schedule
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Brief
 from robustbench_kd.scenarios.digits import Digits
 from robustbench_kd.seed import Seed
-from robustbench_kd.trials import board_of
-from robustbench_kd.types import Budget, Examples, Schedule
+from robustbench_kd.types import Examples
 
 # Those that learn on texts or painters alone have laws of their own.
 READERS = {

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from robustbench_kd import catalogue
 from robustbench_kd.cards import scenario_of
+from robustbench_kd.contests import Schedule
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.nets.measure import weights_digest
 from robustbench_kd.protocols import Scenario, Silent, Subject
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Examples, Schedule, Splits
+from robustbench_kd.types import Examples, Splits
 
 NAMES = list(catalogue.entries("scenarios"))
 TEXTS = ("text", "tasks")

@@ -9,11 +9,12 @@ import torch
 
 from robustbench_kd.attacks.evasion import Ask, Evasion, Found
 from robustbench_kd.bridges.asking import taken
+from robustbench_kd.contests import Budget
 from robustbench_kd.ops.goals import Goal
 from robustbench_kd.seed import Seed
 from robustbench_kd.settings import configure, parse
 from robustbench_kd.shapes import Images
-from robustbench_kd.types import Budget, Threat
+from robustbench_kd.types import Threat
 
 OURS = ("eps", "norm", "targeted", "chunk")
 

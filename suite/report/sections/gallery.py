@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from robustbench_kd.cards import scenario_of
+from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadModel, BadRecord, MissingData
 from robustbench_kd.evidence import restore
 from robustbench_kd.inheritance import Planted
@@ -19,7 +20,7 @@ from robustbench_kd.report.sections.ranking import rows_in
 from robustbench_kd.seed import Seed
 from robustbench_kd.shapes import Images
 from robustbench_kd.store import undump
-from robustbench_kd.types import Budget, Examples
+from robustbench_kd.types import Examples
 
 DRAWN, NEAREST = 2, 2  # examples of a student: drawn by a named seed, and of the least L2 norm
 NOTE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from robustbench_kd.contests import Budget
 from robustbench_kd.inheritance import Planted, flags
 from robustbench_kd.ops.bits import unpack
 from robustbench_kd.reasking import exhibit_of
@@ -12,7 +13,6 @@ from robustbench_kd.report.sections.gallery import images_of, triple
 from robustbench_kd.report.sections.implants import found_in
 from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import exhibit_name
-from robustbench_kd.types import Budget
 
 SHOWN = 3
 NOTE = (
