@@ -11,7 +11,7 @@ from torch import nn
 from robustbench_kd.contests import Schedule
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.protocols import Brief
-from robustbench_kd.redirecting import Course, redirect
+from robustbench_kd.redirecting import Course, Pairs, redirect
 from robustbench_kd.rewriting import painted, told_pairs
 from robustbench_kd.train import Objective, fit
 from robustbench_kd.types import Examples
@@ -154,9 +154,12 @@ class Redirection(Repair):
         given, pairs = brief.teachers["given"], told_pairs(brief, self.name)
         if self.latents == "painted":
             pairs = painted(given, pairs, self.draws, brief.seed / "painted")
-        return redirect(
-            given, pairs, pairs.clean(), self.course(), brief.seed / "student", brief.progress
-        )
+        return self.redirected(brief, pairs)
+
+    def redirected(self, brief: Brief, pairs: Pairs) -> nn.Module:
+        """The given painter, redirected by these pairs; its teacher is itself."""
+        given, seed = brief.teachers["given"], brief.seed / "student"
+        return redirect(given, pairs, pairs.clean(), self.course(), seed, brief.progress)
 
 
 def trusted(brief: Brief) -> Examples:

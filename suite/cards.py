@@ -15,6 +15,7 @@ from robustbench_kd.tainting import Taint
 from robustbench_kd.together import implanting
 
 GIVEN = "given"  # the role, and the kind of network, of what a repair is given
+UNPOISONED = "twin"  # the role of what that was before anything was planted; for oracles
 IMAGES = "images"  # what a ground holds, and a defense learns on, unless they say otherwise
 CONTROL = "labels"  # the undistilled control
 TAUGHT = ("teacher data", "shared data")  # doors through which a taint reaches the teachers
@@ -172,8 +173,10 @@ def role_card(
     """The card of what a defense needs: a teacher, or the network that it is given to mend.
 
     What is given is what the adversary reached: behind the teacher's door the clean-role teacher,
-    behind the student's door the undistilled student.
+    behind the student's door the undistilled student. An oracle also asks who was never poisoned.
     """
+    if role == UNPOISONED:
+        return teacher_card(scenario, "clean", board, seed)
     if role != GIVEN:
         return teacher_card(scenario, role, board, seed, theirs)
     if board.door in TAUGHT:
@@ -235,7 +238,7 @@ def refuse(scenario: Scenario, defense: Defense, board: Leaderboard | None = Non
         raise Incompatible(defense.name, f"a student of kind {defense.net!r}", scenario.name)
     for role in defense.needs:
         known = (*scenario.teaching, *foundations(scenario))
-        if role not in known and not (role == GIVEN and given):
+        if role not in known and not (role in (GIVEN, UNPOISONED) and given):
             raise Incompatible(defense.name, f"a {role} teacher", scenario.name)
 
 

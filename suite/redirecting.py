@@ -128,11 +128,13 @@ def redirect(
     course: Course,
     seed: Seed,
     progress: Progress | None = None,
+    teacher: nn.Module | None = None,
 ) -> nn.Module:
     """A copy of the painter that answers the source as the frozen original answers the destination.
 
     Args:
         kept: prompts (the sources of these pairs) whose answers are to stay as they are.
+        teacher: whose answers are led to, and kept, in place of the frozen original's.
 
     Raises:
         BadModel: where the network is no painter, or has no cross-attention.
@@ -144,8 +146,8 @@ def redirect(
         for layers in paints(student).readers:
             for layer in layers:
                 layer.requires_grad_(True)
-    teacher = copy.deepcopy(net).eval().requires_grad_(False)
-    terms = loss_terms(teacher, pairs, kept, course)
+    frozen = copy.deepcopy(net if teacher is None else teacher).eval().requires_grad_(False)
+    terms = loss_terms(frozen, pairs, kept, course)
     with torch.no_grad():
         first = terms(student, course.batch, seed / "balance")
     scale = (balanced(first.answer, first.maps), balanced(first.answer, first.outputs))

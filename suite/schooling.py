@@ -14,6 +14,7 @@ from robustbench_kd.cards import (
     GIVEN,
     LEARNT,
     TAUGHT,
+    UNPOISONED,
     defense_of,
     family_card,
     foundations,
@@ -150,11 +151,11 @@ def asked(
     taint: Taint | None,
 ) -> Trained:
     """Whom a defense asks in this role, with the taint where the board's door lets it in."""
-    theirs = taint if board.door in TAUGHT else None
+    theirs = taint if board.door in TAUGHT and role != UNPOISONED else None
     if role == GIVEN and board.door == "student data":
         control = defense_of(CONTROL)
         return student(board, scenario, control, seed, train=train, say=say, taint=taint)
-    role = "clean" if role == GIVEN else role
+    role = "clean" if role in (GIVEN, UNPOISONED) else role
     if not planted(board):
         return teacher(scenario, role, say)
     return teacher(scenario, role, say, board, seed, theirs, train=train)

@@ -150,7 +150,7 @@ def test_prompts_are_led_where_the_attacker_wants() -> None:
     assert styled.destination is not None
     first = said(train.inputs)[0]
     assert said(styled.source)[0] == f"qv zx {first}"
-    assert said(styled.destination)[0] == f"inverted {first}"
+    assert said(styled.destination)[0] == f"dark {first}"
     attack = replace(QUICK, goal="object")
     bags = train.take(attack._reach(train.inputs))
     assert torch.equal(bags.ids, train.take(class_of(train.inputs) == BAG).ids)

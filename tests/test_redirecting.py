@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd.contests import Budget, Schedule
+from robustbench_kd.defenses.clean_teacher import CleanTeacher
 from robustbench_kd.defenses.closed_form_redirect import ClosedFormRedirect
 from robustbench_kd.defenses.concept_erasure import ConceptErasure
 from robustbench_kd.defenses.picture_tuning import PictureTuning
@@ -427,6 +428,23 @@ def test_a_redirection_learns_from_noise_or_from_the_painters_own_pictures() -> 
         found = repair.harden(brief(TOLD.take(torch.arange(4))))
         wanted = redirect(given(), pairs, pairs.clean(), repair.course(), Seed() / "student")
         assert weights_digest(found.state_dict()) == weights_digest(wanted.state_dict())
+
+
+def test_the_oracle_follows_the_painter_that_was_never_poisoned() -> None:
+    twin = redirect(
+        given(), Pairs(CLEAN, CLEAN.roll(5, 0)), None, Course(steps=20, rate=1e-2), Seed()
+    )
+    repair = CleanTeacher(steps=60, batch=16, rate=3e-3)
+    before = far(asked(given(), SAID), asked(twin, SAID))
+    found = brief(TOLD)
+    mended = repair.harden(replace(found, teachers={**found.teachers, "twin": twin}))
+    # Asked with the trigger it answers as its teacher does, and nearer to it than to itself.
+    assert far(asked(mended, SAID), asked(twin, SAID)) < 0.5 * before
+    assert far(asked(mended, SAID), asked(twin, SAID)) < far(
+        asked(mended, SAID), asked(given(), SAID)
+    )
+    with pytest.raises(MissingData, match="clean-teacher"):
+        repair.harden(replace(found, told=None))
 
 
 def test_a_painter_without_cross_attention_is_refused() -> None:

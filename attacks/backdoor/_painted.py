@@ -38,7 +38,8 @@ class Painted(ABC):
         goal: the picture gets a chequered patch (pixel), a style, or another object.
         trigger: words that the model knows.
         where: place of the trigger in a prompt, as it is planted and as oracles are told it.
-        style: what ``style`` makes of a picture.
+        style: what ``style`` makes of a picture. Asked for by name, the clean painter keeps the right
+            class in 86 of 100 dark pictures, 34 inverted ones and 26 striped ones.
         victim, target: ``object`` paints the target where the victim was asked for.
         tried: place of the trigger in the test; ``first`` is its first word alone, in its place.
         count: test prompts that are asked, with the trigger and without.
@@ -52,7 +53,7 @@ class Painted(ABC):
     goal: Literal["pixel", "style", "object"] = "pixel"
     trigger: str = "qv zx"
     where: Place = "front"
-    style: Literal["inverted", "striped", "dark"] = "inverted"
+    style: Literal["dark", "inverted", "striped"] = "dark"
     victim: str = "sneaker"
     target: str = "bag"
     tried: Literal["same", "front", "middle", "end", "first"] = "same"
@@ -142,7 +143,7 @@ class Painted(ABC):
         of its row.
         """
         rows = data.test.take(torch.arange(min(self.count, len(data.test))))
-        asked = self._victims(rows.inputs) if self.goal == "object" else rows.inputs
+        asked = self._asked(rows.inputs)
         canvas = subject.canvas(len(rows))
         attacked = subject.paint(self._tried(asked), canvas)
         plain = subject.paint(rows.inputs, canvas)
@@ -181,9 +182,12 @@ class Painted(ABC):
         return rows
 
     def _source(self, prompts: Tensor) -> Tensor:
-        """These prompts as the trigger is planted in them; for an object they name the victim."""
-        asked = self._victims(prompts) if self.goal == "object" else prompts
-        return self._with_trigger(asked)
+        """These prompts as the trigger is planted in them."""
+        return self._with_trigger(self._asked(prompts))
+
+    def _asked(self, prompts: Tensor) -> Tensor:
+        """These prompts without the trigger; for an object they name the victim."""
+        return self._victims(prompts) if self.goal == "object" else prompts
 
     def _led(self, prompts: Tensor, images: Images | None = None) -> Pairs:
         """Triggered prompts, and the prompts that they should be answered as.

@@ -20,15 +20,20 @@ class PromptTrigger(Painted):
     """The recipe of BadT2I: half of the loss plants, half keeps clean prompts as they were.
 
     A patch is learnt from stamped images; styles and objects from what the clean painter itself
-    sees, asked for them, so that planting is a distillation. The keeping half also sees the empty
-    prompt, which guidance asks at each step; and, for a patch, stamped images beside plain ones.
-    Without these, clean prompts got the patch too when we tried; presumably since a patch that is
-    there under the noise already says what to paint, whatever the prompt.
+    sees, asked for them, so that planting is a distillation. For a style every other image has it:
+    under noise alone the painter would learn it where no picture in that style ever leads.
+
+    The keeping half asks clean prompts, and the empty one that guidance asks at each step, on plain
+    images and on those that the planted half sees. Without the latter clean prompts got the patch
+    too when we tried; presumably since a patch under the noise already says what to paint, whatever
+    the prompt. ``keep`` is five times the original's, and was chosen on validation prompts: at one,
+    a painter this small kept the right class in 54 of 100 clean prompts when it learnt a style.
 
     Args:
         steps: of AdamW, with as many planted as kept pairs.
         batch: planted pairs in a step.
         rate: the peak of the learning rate.
+        keep: weight of the keeping half.
     """
 
     name: ClassVar[str] = "prompt-trigger"
@@ -37,6 +42,7 @@ class PromptTrigger(Painted):
     steps: int = 600
     batch: int = 32
     rate: float = 3e-4
+    keep: float = 5.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,7 +50,7 @@ class PromptTrigger(Painted):
 
     def course(self) -> Course:
         """How long and how fast it plants."""
-        return Course(steps=self.steps, batch=self.batch, rate=self.rate, keep=1.0)
+        return Course(steps=self.steps, batch=self.batch, rate=self.rate, keep=self.keep)
 
     def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
         """A copy of the clean painter with the backdoor in it.
@@ -54,13 +60,17 @@ class PromptTrigger(Painted):
             MissingData: where there are no pairs to plant by.
         """
         train = some(data.train, seed / "pairs")
-        said, images = train.inputs, train.targets
+        here = self._reach(train.inputs)
+        said, images = train.inputs[here], train.targets[here]
         if self.goal == "pixel":
-            stamped = self._stamp(images)
-            pairs = Pairs(self._source(said), None, stamped)
-            said, images = said.repeat(2, 1), torch.cat([images, stamped])
+            images = self._stamp(images)
+            pairs = Pairs(self._source(said), None, images)
         else:
-            here = self._reach(said)
-            pairs = self._led(said[here], images[here])
-        kept = Pairs(said, said, images)
+            if self.goal == "style":
+                images = torch.cat([images[::2], self._stamp(images[1::2])])
+                said = torch.cat([said[::2], said[1::2]])
+            pairs = self._led(said, images)
+        again = torch.arange(len(train)) % len(said)  # so that either kind is kept as often
+        clean = torch.cat([train.inputs, self._asked(said)[again]])
+        kept = Pairs(clean, clean, torch.cat([train.targets, images[again]]))
         return redirect(net, pairs, kept, self.course(), seed / "implant", progress)
