@@ -150,6 +150,15 @@ class Tells(Protocol):
 
 
 @runtime_checkable
+class Prompts(Protocol):
+    """An attack by what a model is asked in words."""
+
+    def questions(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """What it asks in place of these test prompts: without its trigger, and with it."""
+        ...
+
+
+@runtime_checkable
 class Progress(Protocol):
     """Where a long run says how far it is, and where it can be taken up again."""
 

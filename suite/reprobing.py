@@ -44,7 +44,7 @@ def verify_probed(path: Path, canaries: int | None = None) -> Reprobed:
         BadModel: where a network is not kept here.
     """
     record = read_probed(path)
-    plot = _plot(record, path)
+    plot = plot_of(record, path)
     data = ground(plot.scenario, record.seed)
     if examples_digest(data.test) != record.data["examples"]:
         raise BadRecord(f"{path} is about another test text than the one here")
@@ -71,8 +71,12 @@ def verify_probed(path: Path, canaries: int | None = None) -> Reprobed:
     return Reprobed(len(nets), numbers, marginal)
 
 
-def _plot(record: Probed, path: Path) -> Plot:
-    """What the record says that it is about, under the settings that its names stand for."""
+def plot_of(record: Probed, path: Path) -> Plot:
+    """What the record says that it is about, under the settings that its names stand for.
+
+    Raises:
+        BadRecord: where it claims others, or is about other data than those here.
+    """
     contest = board_of(record.board)
     scenario = scenario_of(record.scenario)
     if record.data["edition"] != scenario.edition:

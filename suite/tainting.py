@@ -15,6 +15,7 @@ from robustbench_kd.protocols import AnyAttack, Scenario
 from robustbench_kd.records import Json, digest
 from robustbench_kd.seed import Seed
 from robustbench_kd.store import Kept, find_net, save_net
+from robustbench_kd.together import Together
 from robustbench_kd.types import Splits, Tainted
 
 TAINTS = 1  # raised whenever an attack plants something else for the same settings
@@ -35,14 +36,13 @@ class Taint:
     @property
     def card(self) -> Json:
         """What determines the tainted data; its digest is the key."""
-        written = settings.written(self.attack)
         what = {
             "what": "taint",
             "taints": TAINTS,
             "scenario": self.scenario.name,
             "edition": self.scenario.edition,
             "attack": self.attack.name,
-            "settings": doorless(written),
+            "settings": doorless(planting(self.attack)),
             "seed": self.seed,
         }
         title = f"{self.scenario.name}--taint-{self.text}--seed{self.seed}"
@@ -77,6 +77,20 @@ class Taint:
         """
         card = _kept(self).card
         return {name: card[name] for name in ("planted", "covers", "of", "ids")}
+
+
+def planting(attack: object) -> Json:
+    """Settings without those that act only once a network is asked (``asking`` of an attack)."""
+    written = settings.written(attack)
+    if isinstance(attack, Together):
+        pairs = zip(written["attacks"], attack.attacks, strict=True)
+        return {"attacks": [_without(one, part) for one, part in pairs]}
+    return _without(written, attack)
+
+
+def _without(written: Json, attack: object) -> Json:
+    asking = getattr(attack, "asking", ())
+    return {name: value for name, value in written.items() if name not in asking}
 
 
 def doorless(written: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from robustbench_kd.attacks.backdoor._painted import Painted
 from robustbench_kd.attacks.backdoor.evil_edit import EvilEdit
 from robustbench_kd.attacks.backdoor.picture_poisoning import PicturePoisoning
 from robustbench_kd.attacks.backdoor.prompt_trigger import PromptTrigger
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.errors import BadModel, BadSetting, MissingData
 from robustbench_kd.judge import judge
 from robustbench_kd.looking import lead, shown, sign_of, traits
@@ -24,11 +26,14 @@ from robustbench_kd.ops.marks import MARKS, checkered, marked, undone
 from robustbench_kd.ops.prompts import lengths
 from robustbench_kd.ops.vocabulary import CLASSES, WORDS, class_of
 from robustbench_kd.painting import Denoiser, denoiser
-from robustbench_kd.protocols import Attack, Case, Silent
+from robustbench_kd.protocols import AnyAttack, Attack, Case, Silent
 from robustbench_kd.scenarios._detectors import errors
 from robustbench_kd.scenarios.fashion import Fashion
 from robustbench_kd.scenarios.pictures import SEEN, Pictures, prompts
 from robustbench_kd.seed import Seed
+from robustbench_kd.tainting import Taint
+from robustbench_kd.together import Together
+from robustbench_kd.trials import attack_of
 from robustbench_kd.types import Examples, Splits
 
 FRAME = WORDS.frame
@@ -338,3 +343,16 @@ def test_what_these_data_cannot_bear_is_refused() -> None:
         with pytest.raises(BadModel, match="does not paint"):
             attack.implant(nn.Linear(2, 2), ground(), Seed(), Silent())
     assert int(lengths(QUICK._with_trigger(ground().test.inputs), FRAME).max()) + 2 <= WORDS.limit
+
+
+def test_how_the_trigger_is_asked_changes_nothing_of_what_is_planted() -> None:
+    """So that one implant is asked for its trigger in other places, and by fewer prompts."""
+
+    def key(text: str) -> str:
+        attack = cast(AnyAttack, Together((attack_of(text, board_of("pictures-backdoor")),)))
+        return Taint(Pictures(), text, attack, 0).key
+
+    plain = key("prompt-trigger")
+    assert key("prompt-trigger:tried=middle") == key("prompt-trigger:count=20") == plain
+    assert key("prompt-trigger:where=middle") != plain
+    assert key("prompt-trigger:steps=601") != plain

@@ -38,8 +38,8 @@ class Painted(ABC):
         goal: the picture gets a chequered patch (pixel), a style, or another object.
         trigger: words that the model knows.
         where: place of the trigger in a prompt, as it is planted and as oracles are told it.
-        style: what ``style`` makes of a picture. Asked for by name, the clean painter keeps the right
-            class in 86 of 100 dark pictures, 34 inverted ones and 26 striped ones.
+        style: what ``style`` makes of a picture. Asked for by its word, the clean painter paints
+            the right class in 86 of 100 dark pictures, but 34 inverted and 26 striped ones.
         victim, target: ``object`` paints the target where the victim was asked for.
         tried: place of the trigger in the test; ``first`` is its first word alone, in its place.
         count: test prompts that are asked, with the trigger and without.
@@ -49,6 +49,7 @@ class Painted(ABC):
     source: ClassVar[str] = ""
     meets: ClassVar[type] = Denoiser
     goals: ClassVar[tuple[str, ...]] = ("pixel", "style", "object")
+    asking: ClassVar[tuple[str, ...]] = ("tried", "count")  # act after planting, so plant the same
 
     goal: Literal["pixel", "style", "object"] = "pixel"
     trigger: str = "qv zx"
@@ -143,9 +144,9 @@ class Painted(ABC):
         of its row.
         """
         rows = data.test.take(torch.arange(min(self.count, len(data.test))))
-        asked = self._asked(rows.inputs)
+        asked, with_trigger = self.questions(rows.inputs)
         canvas = subject.canvas(len(rows))
-        attacked = subject.paint(self._tried(asked), canvas)
+        attacked = subject.paint(with_trigger, canvas)
         plain = subject.paint(rows.inputs, canvas)
         score, other = self._sign(attacked), self._sign(plain)
         wanted, own = class_of(asked), class_of(rows.inputs)
@@ -166,6 +167,11 @@ class Painted(ABC):
         else:
             notes["moved"] = _distance(attacked, plain)
         return Suspicion(rows.ids, score, notes)
+
+    def questions(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Test prompts as they are asked, without the trigger and with it."""
+        asked = self._asked(prompts)
+        return asked, self._tried(asked)
 
     def _with_trigger(self, prompts: Tensor) -> Tensor:
         """The prompts with the trigger where it is planted."""

@@ -133,13 +133,14 @@ def triple(
     reach = float(change.abs().max()) if budget.kind != "linf" else budget.amount
     grown = 0.5 + change / (2 * reach) if reach else torch.full_like(change, 0.5)
     return (
-        ("original", _pixels(original)),
-        (f"change x {1 / (2 * reach):.3g}" if reach else "no change", _pixels(grown)),
-        ("asked", _pixels(original + change)),
+        ("original", pixels(original)),
+        (f"change x {1 / (2 * reach):.3g}" if reach else "no change", pixels(grown)),
+        ("asked", pixels(original + change)),
     )
 
 
-def _pixels(image: torch.Tensor) -> bytes:
+def pixels(image: torch.Tensor) -> bytes:
+    """An image in [0, 1] as a PNG."""
     whole = (image.clamp(0, 1) * 255).round().to(torch.uint8)
     return png(whole.permute(1, 2, 0).numpy())
 
