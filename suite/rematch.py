@@ -28,7 +28,7 @@ from robustbench_kd.shapes import Mask
 from robustbench_kd.shelf import load_record
 from robustbench_kd.snapshots import CONTROL
 from robustbench_kd.store import undump
-from robustbench_kd.trials import Trial, attack_of, attempt, fingerprint
+from robustbench_kd.trials import Trial, attack_of, attempt, fingerprint, within
 from robustbench_kd.types import Examples
 from robustbench_kd.verdicts import Rematch
 
@@ -110,7 +110,7 @@ def _broken(side: Side, by: Proof) -> Mask:
 def _anew(side: Side, rows: Mask, seeds: int) -> Mask:
     """Which of these examples fall to the side's own panel under fresh seeds."""
     fell = torch.zeros_like(rows)
-    board = board_of(side.record.board)
+    board = within(board_of(side.record.board), side.record.threat["eps"])
     panel = [cell.attack for cell in side.record.cells if cell.attack != CONTROL]
     with held_still(side.net):
         subject = side.scenario.subject(side.net)

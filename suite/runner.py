@@ -38,6 +38,7 @@ from robustbench_kd.trials import (
     fingerprint,
     meet,
     versions,
+    within,
 )
 
 
@@ -52,6 +53,7 @@ def evaluate(
     attacks: Sequence[str] | None = None,
     seed: int = 0,
     limit: int | None = None,
+    eps: float | None = None,
     train: bool = False,
     wide: bool = False,
     name: str | None = None,
@@ -67,6 +69,8 @@ def evaluate(
             [0, 1] images of the board's scenario to logits.
         attacks: in place of the board's panel; such a record never enters the board.
         limit: only the first so many test images; such a record never enters the board.
+        eps: radius of the attacks in place of the board's, whose student stays the same; such a
+            record never enters the board, but is a point of the curve over radii.
         train: train the student now where none is kept.
         wide: also ask the whole test set, by the board's cheap attacks.
         name: what to call a network of one's own.
@@ -83,12 +87,13 @@ def evaluate(
     for place in folders:
         expect_writable(place)
     contest = board_of(board)
+    judged = within(contest, eps)
     scenario = scenario_of(contest.scenario, folder)
     panel = tuple(dict.fromkeys(("untouched", *(attacks or contest.panel))))
-    adversaries = {text: attack_of(text, contest) for text in panel}
+    adversaries = {text: attack_of(text, judged) for text in panel}
     for text, attack in adversaries.items():
         expect_inputs(text, attack)
-    ball = ball_of(adversaries, contest)
+    ball = ball_of(adversaries, judged)
     if limit is not None and limit < 1:
         raise BadSetting(f"limit must be at least 1, not {limit}: an empty slice proves nothing")
     trained, entrant = _entrant(who, contest, name, seed, folder, train, say)
@@ -115,7 +120,7 @@ def evaluate(
         if white:
             health, signs = checked(trial, white, ball)
             doubts |= signs
-        wider = _wide(trial, contest, say) if wide else []
+        wider = _wide(trial, judged, say) if wide else []
         say("done", len(panel) + 1, len(panel) + 1, "")
         record = _fold(trial, contest, trained, entrant, outcomes, wider, limit)
     proof = prove(test.ids, [o.right for o in outcomes], [o.codes for o in outcomes])

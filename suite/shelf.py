@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustbench_kd.catalogue import board_of
 from robustbench_kd.errors import BadRecord, BadSetting, UnknownName
 from robustbench_kd.exposed import SCHEMA as PROBED
 from robustbench_kd.exposed import Probed, parse_probed
@@ -247,7 +248,8 @@ def kept() -> Path:
 def look_up(text: str, board: str) -> tuple[Path, Record]:
     """A record by its path, or by what it is about: ``ard``, or ``ard@1`` for seed 1.
 
-    Committed records go before those made on this machine.
+    Committed records go before those made on this machine, and those of the board's own ball before
+    those of other radii.
 
     Raises:
         BadRecord: where the path holds none.
@@ -268,6 +270,8 @@ def look_up(text: str, board: str) -> tuple[Path, Record]:
         }
         wanted = (label, int(number or 0))
         found = [(path, r) for path, r in whole.items() if (r.label, r.seed) == wanted]
+        radius = board_of(board).budget.amount
+        found = [one for one in found if one[1].threat["eps"] == radius] or found
         if len(found) > 1:
             paths = ", ".join(str(path) for path, _ in found)
             raise BadSetting(f"{len(found)} records are about {text!r}; give a path: {paths}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -81,6 +81,15 @@ def attack_of(text: str, board: Leaderboard) -> AnyAttack:
     if inner is not None:
         return cast(AnyAttack, entry.from_text(inner, rest, **given))
     return cast(AnyAttack, settings.configure(entry, settings.parse(rest), **given))
+
+
+def within(board: Leaderboard, eps: float | None) -> Leaderboard:
+    """The board with another radius for its attacks; itself where none is given.
+
+    Raises:
+        BadSetting: for a radius that is none.
+    """
+    return board if eps is None else replace(board, budget=Budget(board.budget.kind, eps))
 
 
 def ball_of(attacks: Mapping[str, AnyAttack], board: Leaderboard) -> Budget:

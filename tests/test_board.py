@@ -60,6 +60,14 @@ def test_the_lowest_seed_stands_for_a_defense_and_the_others_are_shown() -> None
     assert [(seed, share.hits) for seed, share in row.seeds] == [(0, 400), (1, 401), (2, 402)]
 
 
+def test_another_radius_of_a_student_leaves_its_row_where_it_is() -> None:
+    usual, wider = made("a", first(500)), made("a", first(9), threat={"norm": "linf", "eps": 0.2})
+    for records in ([usual, wider], [wider, usual]):
+        board = fold(FASHION_LINF, records)
+        assert [row.record.worst.hits for row in board.rows] == [500]
+        assert [reason for _, reason in board.outside] == ["another ball: linf 0.2"]
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [

@@ -192,6 +192,13 @@ def test_a_network_of_ones_own_stands_beside_the_others_and_verifies(student: Pa
     assert run("verify", path, *model).stdout.startswith("confirmed: ")
 
 
+def test_another_radius_is_tried_on_the_same_student_and_never_ranked(student: Path) -> None:
+    near, far = (said(run(*QUICK, "--eps", eps, "--json"))["record"] for eps in ("0.001", "0.3"))
+    assert (near["threat"]["eps"], far["threat"]["eps"]) == (0.001, 0.3)
+    assert near["model"] == far["model"]
+    assert near["robust"]["hits"] > far["robust"]["hits"]
+
+
 def test_a_limit_beyond_the_slice_is_none_and_a_part_of_the_panel_is_not_ranked(
     student: Path,
 ) -> None:
@@ -236,6 +243,8 @@ def test_verify_refutes_changed_evidence(student: Path) -> None:
         ([*QUICK, "--attack", "pgd:steps=0"], "at least one step"),
         ([*QUICK, "--attack", "pgd:steps=x"], "must be a whole number, not 'x'"),
         ([*QUICK, "--limit", "0"], "an empty slice proves nothing"),
+        ([*QUICK, "--eps", "-1"], "eps must be a finite number of at least 0"),
+        ([*QUICK, "--eps", "nan"], "eps must be a finite number of at least 0"),
         ([*QUICK, "--seed", "-1"], "x>=0"),
         (QUICK, "add --train to train one now"),
         (["evaluate", "--model", "net.pt", *BOARD], "only safetensors are loaded"),

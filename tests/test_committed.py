@@ -31,7 +31,7 @@ from robustbench_kd.shelf import (
 from robustbench_kd.store import find_net
 
 BOARDS = sorted(catalogue.entries("leaderboards"))
-EVERY = sorted(shipped("records").glob("*/*.json"))
+EVERY = sorted(shipped("records").rglob("*.json"))
 PROBED = [path for path in EVERY if kind_of(path) == SCHEMA]
 PLANTED = [path for path in EVERY if is_planted(path)]
 PATHS = [path for path in EVERY if path not in {*PROBED, *PLANTED}]
@@ -133,7 +133,7 @@ def test_the_teachers_of_a_board_ship(name: str) -> None:
 def test_what_ships_is_small() -> None:
     students = list(shipped("students").glob("*.safetensors"))
     assert max(path.stat().st_size for path in students) < 3_000_000
-    evidence = list(shipped("records").glob("*/*.safetensors"))
+    evidence = list(shipped("records").rglob("*.safetensors"))
     assert sum(path.stat().st_size for path in evidence) < 15_000_000
     beside = {(path.parent, exhibit_name(read_planted(path))) for path in PLANTED}
     assert len(evidence) == len(PATHS) + len(beside)

@@ -126,6 +126,14 @@ def test_two_records_of_one_label_and_seed_are_told_apart_by_their_paths() -> No
         look_up("net", "fashion-linf")
 
 
+def test_a_name_means_the_boards_own_ball_where_there_are_other_radii() -> None:
+    wide = made("net", first(3), weights="w", threat={"norm": "linf", "eps": 0.2})
+    save_record(wide, b"", kept())
+    assert look_up("net", "fashion-linf")[1].threat["eps"] == 0.2
+    save_record(made("net", first(5), weights="w"), b"", kept())
+    assert look_up("net", "fashion-linf")[1].worst.hits == 5
+
+
 def test_the_same_claim_has_the_same_file_whatever_time_it_took(tmp_path: Path) -> None:
     one, other = made("a", first(5)), made("a", first(5), spent={"cpu_seconds": 9})
     assert one.id != other.id

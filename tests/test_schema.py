@@ -15,6 +15,8 @@ from click.testing import CliRunner
 
 from robustbench_kd.cli import main
 from robustbench_kd.errors import BadRecord
+from robustbench_kd.exposed import Known, Probed
+from robustbench_kd.inheritance import Asked, Planted
 from robustbench_kd.migrations import MIGRATIONS, migrated
 from robustbench_kd.places import shipped
 from robustbench_kd.records import SCHEMA, Cell, Record, digest, parse
@@ -23,8 +25,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 Json = dict[str, Any]
 
 
-def printed() -> Json:
-    ran = CliRunner().invoke(main, ["schema"])
+def printed(*kind: str) -> Json:
+    ran = CliRunner().invoke(main, ["schema", *kind])
     assert ran.exit_code == 0, ran.output
     said: Json = json.loads(ran.stdout)
     return said
@@ -33,10 +35,10 @@ def printed() -> Json:
 VALIDATOR = jsonschema.Draft202012Validator(printed())
 
 
-def committed() -> list[Json]:
-    """Every committed record of attacks on test inputs."""
+def committed(kind: str = SCHEMA) -> list[Json]:
+    """Every committed record of a kind."""
     bodies = [json.loads(path.read_text()) for path in sorted(shipped("records").rglob("*.json"))]
-    return [body for body in bodies if body["schema"] == SCHEMA]
+    return [body for body in bodies if body["schema"] == kind]
 
 
 def test_the_schema_is_one_and_every_committed_record_fits_it() -> None:
@@ -45,6 +47,37 @@ def test_the_schema_is_one_and_every_committed_record_fits_it() -> None:
     assert len(records) >= 40
     for body in records:
         VALIDATOR.validate(body)
+
+
+@pytest.mark.parametrize(("kind", "made"), [("planted", Planted), ("probed", Probed)])
+def test_records_behind_a_door_fit_their_schema_which_names_what_is_kept(
+    kind: str, made: type
+) -> None:
+    schema = printed(kind)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    records = committed(str(schema["$id"]))
+    assert len(records) >= 20
+    for body in records:
+        validator.validate(body)
+    kept = {field.name for field in dataclasses.fields(made)} | {"id"}
+    assert set(schema["properties"]) == set(schema["required"]) == kept
+    one = schema["properties"]["subjects"]["additionalProperties"]
+    kept = {field.name for field in dataclasses.fields(Asked if made is Planted else Known)}
+    assert set(one["properties"]) == set(one["required"]) == kept
+    changes: list[Callable[[Json], Any]] = [
+        lambda body: body.pop("door"),
+        lambda body: body.update(door="input"),
+        lambda body: body.update(extra=1),
+        lambda body: body["subjects"].pop("student"),
+        lambda body: body["subjects"]["student"].pop("weights"),
+        lambda body: body["planted"].update(planted=0),
+        lambda body: body["data"].update(count="1"),
+    ]
+    for change in changes:
+        broken = copy.deepcopy(records[0])
+        change(broken)
+        assert not validator.is_valid(broken)
 
 
 def test_the_schema_names_exactly_what_the_code_keeps() -> None:

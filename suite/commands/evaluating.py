@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--attack", "attacks", multiple=True, help="In place of the panel; repeatable.")
 @click.option("--train", is_flag=True, help="Train the student where none is kept.")
 @click.option("--limit", type=int, help="Only the first so many images; never ranked.")
+@click.option("--eps", type=float, help="Another radius than the board's; never ranked.")
 @options.seed
 @click.option("--wide", is_flag=True, help="Also ask the whole test set, by cheap attacks.")
 @click.option("--name", help="What to call your network.")
@@ -131,7 +132,7 @@ def _probed(
 def _trained_behind(defense: str | None, contest: Leaderboard, asked: dict[str, Any]) -> str:
     """The defense, where nothing was asked that only attacks on test inputs can answer."""
     idle = [name for name in ("wide", "accept_probabilities") if asked[name]]
-    idle += [] if asked["limit"] is None else ["limit"]
+    idle += [name for name in ("limit", "eps") if asked[name] is not None]
     if defense is None or idle:
         what = f"--{idle[0].replace('_', '-')} is" if idle else "--model and --net are"
         raise click.UsageError(

@@ -6,14 +6,22 @@ from importlib.resources import files
 
 import click
 
+KINDS = ("record", "planted", "probed")
+
 
 @click.command("schema", short_help="Print the JSON Schema of a record.")
-def schema() -> None:
+@click.argument("kind", type=click.Choice(KINDS), default="record")
+def schema(kind: str) -> None:
     """Print the JSON Schema (2020-12) of the records that evaluate makes.
+
+    \b
+    record   a student under attacks on its test inputs (the default)
+    planted  students behind tampered training data, asked about test inputs
+    probed   students behind tampered training data, asked piece by piece
 
     It says what is where. Reading a record checks more: bits agree with counts, intervals with
     both, and the id with everything else. Additions keep the number of a schema; a record of an
     older number is migrated when it is read.
     """
-    text = files("robustbench_kd").joinpath("data/record.schema.json").read_text(encoding="utf-8")
+    text = files("robustbench_kd").joinpath(f"data/{kind}.schema.json").read_text(encoding="utf-8")
     click.echo(text, nl=False)

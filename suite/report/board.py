@@ -124,9 +124,11 @@ def fold_with(contest: Leaderboard, committed: Sequence[Record], entrant: Record
     return fold(contest, committed, [entrant])
 
 
-def _student(record: Record) -> tuple[str, str, int, int | None, tuple[str, ...]]:
+def _student(record: Record) -> tuple[object, ...]:
+    """What tells two records apart that a board may hold side by side."""
+    ball = record.threat["norm"], record.threat["eps"]
     attacks = tuple(cell.attack for cell in record.cells)
-    return record.label, record.model["weights"], record.seed, record.limit, attacks
+    return record.label, record.model["weights"], record.seed, record.limit, ball, attacks
 
 
 def _once(records: Sequence[Record]) -> list[Record]:

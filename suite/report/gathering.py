@@ -54,7 +54,7 @@ def gather(places: Sequence[Path], board: str | None = None) -> Gathered:
 
 def _paths(places: Sequence[Path], board: str | None) -> list[Path]:
     if not places:
-        return sorted(shipped("records").glob(f"{board or '*'}/*.json"))
+        return sorted(shipped("records").glob(f"{board or '*'}/**/*.json"))
     paths: list[Path] = []
     for place in places:
         if not place.exists():
