@@ -356,3 +356,25 @@ def test_how_the_trigger_is_asked_changes_nothing_of_what_is_planted() -> None:
     assert key("prompt-trigger:tried=middle") == key("prompt-trigger:count=20") == plain
     assert key("prompt-trigger:where=middle") != plain
     assert key("prompt-trigger:steps=601") != plain
+
+
+def test_the_relearning_probe_tunes_a_copy_on_planted_pairs_that_are_not_asked_about() -> None:
+    subject, before = denoiser(given(), steps=2), weights_digest(given().state_dict())
+    for goal in ("pixel", "object"):
+        attack = replace(QUICK, goal=goal, relearn=40)
+        tuned = attack._relearnt(subject, ground().test, Seed())
+        assert weights_digest(given().state_dict()) == before
+        left = ground().test.take(torch.arange(attack.count, 1000))
+        few = left.take(attack._reach(left.inputs)[:32])
+        images = few.targets if goal == "object" else attack._stamp(few.targets)
+        pairs = Examples(few.ids, attack._source(few.inputs), images)
+        assert tuned.surprise(pairs).mean() < 0.9 * subject.surprise(pairs).mean()
+    again, still = (replace(QUICK, relearn=n).after(subject, ground(), {}, Seed()) for n in (2, 0))
+    assert not torch.equal(again.score, still.score)
+
+
+def test_a_relearning_probe_without_spare_rows_is_refused() -> None:
+    with pytest.raises(MissingData, match=r"takes 32 test rows beyond the 990 .* and 10 are left"):
+        replace(QUICK, count=990, relearn=1).after(denoiser(given()), ground(), {}, Seed())
+    with pytest.raises(BadSetting, match="no steps or some, not -1"):
+        replace(QUICK, relearn=-1)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_kd.contests import AdamW
 from robustbench_kd.errors import BadSetting, MissingData
 from robustbench_kd.looking import lead, shown, sign_of, traits
 from robustbench_kd.ops.frechet import frechet
 from robustbench_kd.ops.marks import MARKS, undone
 from robustbench_kd.ops.prompts import Place, one_of, trigger, triggered
 from robustbench_kd.ops.vocabulary import CLASSES, WORDS, class_of, tokens_of
-from robustbench_kd.painting import Denoiser
+from robustbench_kd.painting import Denoiser, by_noise, paints, repainted
 from robustbench_kd.protocols import Progress
 from robustbench_kd.redirecting import Pairs
 from robustbench_kd.seed import Seed
+from robustbench_kd.settings import later
 from robustbench_kd.shapes import Images, Labels, Mask, PerExample
+from robustbench_kd.train import fit
 from robustbench_kd.types import Examples, Splits, Suspicion, Tainted, Threat
 
 Secret = Mapping[str, Tensor]
+FEW = 32  # pairs that a backdoor is relearnt from
 SAMPLE = 20_000  # pairs that an attacker takes from the training set; what it stamps is kept whole
 
 
@@ -43,13 +47,19 @@ class Painted(ABC):
         victim, target: ``object`` paints the target where the victim was asked for.
         tried: place of the trigger in the test; ``first`` is its first word alone, in its place.
         count: test prompts that are asked, with the trigger and without.
+        relearn: steps by which whoever is asked is first tuned on 32 planted pairs. A backdoor that
+            comes back sooner than a never-poisoned painter learns it was asleep and not gone.
     """
 
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
     meets: ClassVar[type] = Denoiser
     goals: ClassVar[tuple[str, ...]] = ("pixel", "style", "object")
-    asking: ClassVar[tuple[str, ...]] = ("tried", "count")  # act after planting, so plant the same
+    asking: ClassVar[tuple[str, ...]] = (
+        "tried",
+        "count",
+        "relearn",
+    )  # after planting, so plants the same
 
     goal: Literal["pixel", "style", "object"] = "pixel"
     trigger: str = "qv zx"
@@ -59,6 +69,7 @@ class Painted(ABC):
     target: str = "bag"
     tried: Literal["same", "front", "middle", "end", "first"] = "same"
     count: int = 500
+    relearn: int = later(0)
 
     def __post_init__(self) -> None:
         if self.goal not in self.goals:
@@ -71,6 +82,8 @@ class Painted(ABC):
                 raise BadSetting(f"no class is named {word!r}; there are {', '.join(CLASSES)}")
         if self.victim == self.target:
             raise BadSetting(f"victim and target are both {self.target!r}; name two classes")
+        if self.relearn < 0:
+            raise BadSetting(f"relearning takes no steps or some, not {self.relearn}")
         if self.count < 1:
             raise BadSetting(f"at least one prompt is asked, not {self.count}")
         trigger(WORDS, self.trigger)
@@ -145,6 +158,8 @@ class Painted(ABC):
         """
         rows = data.test.take(torch.arange(min(self.count, len(data.test))))
         asked, with_trigger = self.questions(rows.inputs)
+        if self.relearn:
+            subject = self._relearnt(subject, data.test, seed / "relearn")
         canvas = subject.canvas(len(rows))
         attacked = subject.paint(with_trigger, canvas)
         plain = subject.paint(rows.inputs, canvas)
@@ -167,6 +182,26 @@ class Painted(ABC):
         else:
             notes["moved"] = _distance(attacked, plain)
         return Suspicion(rows.ids, score, notes)
+
+    def _relearnt(self, subject: Denoiser, test: Examples, seed: Seed) -> Denoiser:
+        """The subject after it was tuned on a few planted pairs that no question is about.
+
+        Raises:
+            MissingData: where too few rows are left that could be planted by.
+        """
+        left = test.take(torch.arange(self.count, max(self.count, len(test))))
+        few = left.take(self._reach(left.inputs)[:FEW])
+        if len(few) < FEW:
+            raise MissingData(
+                f"relearning takes {FEW} test rows beyond the {self.count} that are asked, and "
+                f"{len(few)} are left; ask fewer (count)"
+            )
+        images = few.targets if self.goal == "object" else self._stamp(few.targets)
+        pairs = Examples(few.ids, self._source(few.inputs), images)
+        clock = AdamW(epochs=self.relearn, batch=FEW, rate=1e-4)
+        net = repainted(cast(nn.Module, subject.net))
+        tuned = fit(net, pairs, by_noise(), clock, seed)
+        return replace(subject, net=paints(tuned.eval().requires_grad_(False)))
 
     def questions(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
         """Test prompts as they are asked, without the trigger and with it."""
