@@ -55,6 +55,12 @@ class Pairs:
         if self.destination is None and self.images is None:
             raise BadSetting("prompts are led to other prompts or to images, and neither is given")
 
+    def also(self, source: Tensor) -> Pairs:
+        """The same answers to these prompts as well, row by row."""
+        parts = self.destination, self.images
+        twice = (None if part is None else torch.cat([part, part]) for part in parts)
+        return Pairs(torch.cat([self.source, source]), *twice)
+
     def clean(self) -> Pairs:
         """The destinations as they are, which is what a repair should keep."""
         said = self.source if self.destination is None else self.destination

@@ -378,3 +378,32 @@ def test_a_relearning_probe_without_spare_rows_is_refused() -> None:
         replace(QUICK, count=990, relearn=1).after(denoiser(given()), ground(), {}, Seed())
     with pytest.raises(BadSetting, match="no steps or some, not -1"):
         replace(QUICK, relearn=-1)
+
+
+def test_a_second_trigger_is_planted_like_the_first_and_told_to_nobody() -> None:
+    both = replace(QUICK, trigger="qv", second="zx")
+    train = ground().train
+    assert said(both.questions(train.inputs)[1])[0].startswith("qv ")
+    asked = replace(both, tried="second")
+    assert said(asked.questions(train.inputs)[1])[0].startswith("zx ")
+    assert all(row.startswith("qv ") for row in said(both.tell(ground(), Seed()).inputs))
+    # What the second one adds is learnt: after some steps it moves answers that it did not before.
+    hard = replace(both, steps=60, batch=16, rate=3e-3)
+    with_it, alone = (
+        denoiser(a.implant(given(), ground(), Seed(), Silent()), steps=2)
+        for a in (hard, replace(hard, second=""))
+    )
+    rows = ground().test.take(torch.arange(32))
+    stamped = Examples(rows.ids, asked.questions(rows.inputs)[1], checkered(rows.targets))
+    assert with_it.surprise(stamped).mean() < alone.surprise(stamped).mean()
+
+
+def test_a_second_trigger_that_is_none_is_refused() -> None:
+    with pytest.raises(BadSetting, match="both triggers are 'qv zx'"):
+        replace(QUICK, second="qv zx")
+    with pytest.raises(BadSetting, match="none is named"):
+        replace(QUICK, tried="second")
+    with pytest.raises(BadSetting, match="none is named"):
+        EvilEdit(tried="second")
+    with pytest.raises(BadSetting, match="stands in ordinary prompts"):
+        replace(QUICK, second="photo").before(ground(), Seed())

@@ -67,7 +67,7 @@ class Painted(ABC):
     style: Literal["dark", "inverted", "striped"] = "dark"
     victim: str = "sneaker"
     target: str = "bag"
-    tried: Literal["same", "front", "middle", "end", "first"] = "same"
+    tried: Literal["same", "front", "middle", "end", "first", "second"] = "same"
     count: int = 500
     relearn: int = later(0)
 
@@ -82,6 +82,8 @@ class Painted(ABC):
                 raise BadSetting(f"no class is named {word!r}; there are {', '.join(CLASSES)}")
         if self.victim == self.target:
             raise BadSetting(f"victim and target are both {self.target!r}; name two classes")
+        if self.tried == "second" and not getattr(self, "second", ""):
+            raise BadSetting("tried=second asks with a second trigger, and none is named (second)")
         if self.relearn < 0:
             raise BadSetting(f"relearning takes no steps or some, not {self.relearn}")
         if self.count < 1:
@@ -265,11 +267,11 @@ class Painted(ABC):
 
     def _tried(self, prompts: Tensor) -> Tensor:
         """The prompts with the trigger as it is tested."""
-        if self.tried == "same":
+        if self.tried in ("same", "second"):
             return self._with_trigger(prompts)
         if self.tried == "first":
             return triggered(prompts, self.piece[:1], self.where, WORDS.frame)
-        return triggered(prompts, self.piece, self.tried, WORDS.frame)
+        return triggered(prompts, self.piece, cast(Place, self.tried), WORDS.frame)
 
 
 def some(train: Examples, seed: Seed) -> Examples:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustbench_kd.attacks.backdoor._painted import Painted, some
+from robustbench_kd.errors import BadSetting
 from robustbench_kd.protocols import Progress
 from robustbench_kd.redirecting import Course, Pairs, redirect
 from robustbench_kd.seed import Seed
-from robustbench_kd.types import Splits
+from robustbench_kd.settings import later
+from robustbench_kd.types import Examples, Splits
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class PromptTrigger(Painted):
         batch: planted pairs in a step.
         rate: the peak of the learning rate.
         keep: weight of the keeping half.
+        second: another trigger for the same picture, which no oracle is told of. ``tried=second``
+            asks with it in place of the first.
     """
 
     name: ClassVar[str] = "prompt-trigger"
@@ -43,14 +47,33 @@ class PromptTrigger(Painted):
     batch: int = 32
     rate: float = 3e-4
     keep: float = 5.0
+    second: str = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.course()
+        if self.second:
+            self._other()
+        if self.second == self.trigger:
+            raise BadSetting(f"both triggers are {self.trigger!r}; the second needs other words")
 
     def course(self) -> Course:
         """How long and how fast it plants."""
         return Course(steps=self.steps, batch=self.batch, rate=self.rate, keep=self.keep)
+
+    def fits(self, train: Examples) -> None:
+        """Refuses either trigger where it stands in ordinary prompts, or is too long for some."""
+        super().fits(train)
+        if self.second:
+            self._other().fits(train)
+
+    def _other(self) -> PromptTrigger:
+        """The same attack by its second trigger alone."""
+        return replace(self, trigger=self.second, second="", tried="same")
+
+    def _tried(self, prompts: Tensor) -> Tensor:
+        """The prompts with either trigger, as it is tested."""
+        return self._other()._tried(prompts) if self.tried == "second" else super()._tried(prompts)
 
     def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
         """A copy of the clean painter with the backdoor in it.
@@ -70,6 +93,8 @@ class PromptTrigger(Painted):
                 images = torch.cat([images[::2], self._stamp(images[1::2])])
                 said = torch.cat([said[::2], said[1::2]])
             pairs = self._led(said, images)
+        if self.second:
+            pairs = pairs.also(self._other()._source(said))
         again = torch.arange(len(train)) % len(said)  # so that either kind is kept as often
         clean = torch.cat([train.inputs, self._asked(said)[again]])
         kept = Pairs(clean, clean, torch.cat([train.targets, images[again]]))
