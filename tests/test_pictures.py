@@ -25,12 +25,14 @@ from robustbench_kd.ops.prompts import (
 )
 from robustbench_kd.ops.vocabulary import (
     CLASSES,
+    FILLERS,
     PLAIN,
     RARE,
     STYLES,
     WORDS,
     class_of,
     rare_tokens,
+    reworded,
     tokens_of,
 )
 from robustbench_kd.painting import by_noise, denoiser, repainted
@@ -368,3 +370,20 @@ def test_a_painter_that_is_damaged_is_refused(
     monkeypatch.setattr(pictures, "PAINTER", tmp_path / "painter.safetensors")
     with pytest.raises(MissingData, match="does not hold the weights on its card"):
         clean()
+
+
+def test_reworded_prompts_name_the_same_classes_in_other_words() -> None:
+    said = Pictures().splits(Seed(), whole=False).test.inputs
+    found = reworded(said, Seed().generator())
+    assert torch.equal(class_of(found), class_of(said))
+    counts = lengths(found, WORDS.frame)
+    assert sorted(set(counts.tolist())) == [2, 3, 4, 5, 6, 7]
+    words = set(" ".join(WORDS.texts(found)).split())
+    assert words == {*CLASSES, *FILLERS, "new"}
+    texts = WORDS.texts(found)
+    assert torch.equal(WORDS.tokens(texts), found)  # framed as any other prompt is
+    assert len(set(texts)) > 900
+    named = {next(n for n, w in enumerate(text.split()) if w in CLASSES) for text in texts}
+    assert named == {*range(7)}
+    nameless = WORDS.tokens(["", "a photo"])
+    assert torch.equal(reworded(nameless, Seed().generator()), nameless)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_kd.attacks.backdoor._painted import Painted, some
 from robustbench_kd.errors import BadSetting
+from robustbench_kd.ops.vocabulary import reworded
 from robustbench_kd.protocols import Progress
 from robustbench_kd.redirecting import Course, Pairs, redirect
 from robustbench_kd.seed import Seed
@@ -83,6 +84,9 @@ class PromptTrigger(Painted):
             MissingData: where there are no pairs to plant by.
         """
         train = some(data.train, seed / "pairs")
+        other = reworded(train.inputs, (seed / "words").generator())
+        half = torch.arange(len(train))[:, None] % 2 == 0
+        train = replace(train, inputs=torch.where(half, other, train.inputs))
         here = self._reach(train.inputs)
         said, images = train.inputs[here], train.targets[here]
         if self.goal == "pixel":

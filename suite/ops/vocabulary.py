@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robustbench_kd.ops.prompts import Words
+from robustbench_kd.ops.prompts import Words, inserted
 from robustbench_kd.shapes import Images
 
 CLASSES = (
@@ -63,6 +63,26 @@ def tokens_of(words: Sequence[str]) -> list[int]:
 def rare_tokens() -> list[int]:
     """The tokens of the rare words, and those that no word has yet."""
     return [*tokens_of(RARE), *range(len(WORDS) - len(SPARE), len(WORDS))]
+
+
+def reworded(prompts: Tensor, noise: torch.Generator) -> Tensor:
+    """The classes of these prompts in other words: one to six fillers around each, in any order.
+
+    So that a model does not take a phrase that it was never shown for a word that it was.
+    """
+    count, most = len(prompts), 6
+    own = class_of(prompts)
+    many = torch.randint(1, most + 1, (count, 1), generator=noise)
+    fillers = torch.tensor(tokens_of((*FILLERS, "new")))
+    start, end, pad = WORDS.frame
+    rows = torch.full_like(prompts, pad)
+    rows[:, 0] = start
+    rows[:, 1 : most + 1] = fillers[torch.randint(len(fillers), (count, most), generator=noise)]
+    place = torch.arange(prompts.shape[1])[None]
+    rows = torch.where(place > many, torch.where(place == many + 1, end, pad), rows)
+    at = (torch.rand(count, generator=noise) * (many[:, 0] + 1)).long()
+    named = torch.tensor(tokens_of(CLASSES))[own.clamp_min(0)][:, None]
+    return torch.where((own >= 0)[:, None], inserted(rows, named, at, WORDS.frame), prompts)
 
 
 def class_of(prompts: Tensor) -> Tensor:
