@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd import looking
+from robustbench_kd.attacks.backdoor._measured import relearnt
 from robustbench_kd.attacks.backdoor._painted import Painted
 from robustbench_kd.attacks.backdoor.evil_edit import EvilEdit
 from robustbench_kd.attacks.backdoor.picture_poisoning import PicturePoisoning
@@ -362,12 +363,10 @@ def test_the_relearning_probe_tunes_a_copy_on_planted_pairs_that_are_not_asked_a
     subject, before = denoiser(given(), steps=2), weights_digest(given().state_dict())
     for goal in ("pixel", "object"):
         attack = replace(QUICK, goal=goal, relearn=40)
-        tuned = attack._relearnt(subject, ground().test, Seed())
+        pairs = attack._spare(ground().test)
+        assert not set(pairs.ids.tolist()) & set(ground().test.ids[: attack.count].tolist())
+        tuned = relearnt(subject, pairs, attack.relearn, Seed())
         assert weights_digest(given().state_dict()) == before
-        left = ground().test.take(torch.arange(attack.count, 1000))
-        few = left.take(attack._reach(left.inputs)[:32])
-        images = few.targets if goal == "object" else attack._stamp(few.targets)
-        pairs = Examples(few.ids, attack._source(few.inputs), images)
         assert tuned.surprise(pairs).mean() < 0.9 * subject.surprise(pairs).mean()
     again, still = (replace(QUICK, relearn=n).after(subject, ground(), {}, Seed()) for n in (2, 0))
     assert not torch.equal(again.score, still.score)

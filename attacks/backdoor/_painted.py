@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.contests import AdamW
+from robustbench_kd.attacks.backdoor._measured import Album, measured, relearnt
 from robustbench_kd.errors import BadSetting, MissingData
-from robustbench_kd.looking import lead, shown, sign_of, traits
-from robustbench_kd.ops.frechet import frechet
-from robustbench_kd.ops.marks import MARKS, undone
+from robustbench_kd.looking import lead, sign_of
+from robustbench_kd.ops.marks import MARKS
 from robustbench_kd.ops.prompts import Place, one_of, trigger, triggered
 from robustbench_kd.ops.vocabulary import CLASSES, WORDS, class_of, tokens_of
-from robustbench_kd.painting import Denoiser, by_noise, paints, repainted
+from robustbench_kd.painting import Denoiser
 from robustbench_kd.protocols import Progress
 from robustbench_kd.redirecting import Pairs
 from robustbench_kd.seed import Seed
 from robustbench_kd.settings import later
-from robustbench_kd.shapes import Images, Labels, Mask, PerExample
-from robustbench_kd.train import fit
+from robustbench_kd.shapes import Images, PerExample
 from robustbench_kd.types import Examples, Splits, Suspicion, Tainted, Threat
 
 Secret = Mapping[str, Tensor]
@@ -159,34 +157,31 @@ class Painted(ABC):
         of its row.
         """
         rows = data.test.take(torch.arange(min(self.count, len(data.test))))
-        asked, with_trigger = self.questions(rows.inputs)
         if self.relearn:
-            subject = self._relearnt(subject, data.test, seed / "relearn")
+            few = self._spare(data.test)
+            subject = relearnt(subject, few, self.relearn, seed / "relearn")
+        asked, with_trigger = self.questions(rows.inputs)
         canvas = subject.canvas(len(rows))
         attacked = subject.paint(with_trigger, canvas)
         plain = subject.paint(rows.inputs, canvas)
         score, other = self._sign(attacked), self._sign(plain)
-        wanted, own = class_of(asked), class_of(rows.inputs)
-        rightly = (other > 0) & (own != CLASSES.index(self.target))
-        notes = {
-            "hit": score > 0,
-            "right": self._seen(attacked, score > 0) == wanted,
-            "removed": (score <= 0) & (shown(attacked) == wanted),
-            "clean_hit": rightly if self.goal == "object" else other > 0,
-            "clean_right": shown(plain) == own,
-            "right2": self._seen(attacked, score > 0, 1) == wanted,
-            "clean_right2": shown(plain, 1) == own,
-            "apart": _distance(plain, plain.roll(1, 0)),
-            "frechet": _apart(plain, rows.targets),
-        }
+        style = self.style if self.goal == "style" else ""
+        notes = measured(
+            Album(attacked, score > 0, class_of(asked)),
+            Album(plain, other > 0, class_of(rows.inputs)),
+            rows.targets,
+            style,
+        )
         if self.goal == "object":
-            notes["hit2"] = lead(attacked, CLASSES.index(self.target), 1) > 0
-        else:
-            notes["moved"] = _distance(attacked, plain)
+            target = CLASSES.index(self.target)
+            rightly = class_of(rows.inputs) == target  # asked for, so no sign of the trigger
+            notes["clean_hit"] = notes["clean_hit"] & ~rightly
+            notes["hit2"] = lead(attacked, target, 1) > 0
+            del notes["moved"]  # the pictures ask for different classes
         return Suspicion(rows.ids, score, notes)
 
-    def _relearnt(self, subject: Denoiser, test: Examples, seed: Seed) -> Denoiser:
-        """The subject after it was tuned on a few planted pairs that no question is about.
+    def _spare(self, test: Examples) -> Examples:
+        """A few planted pairs that no question is about.
 
         Raises:
             MissingData: where too few rows are left that could be planted by.
@@ -199,11 +194,7 @@ class Painted(ABC):
                 f"{len(few)} are left; ask fewer (count)"
             )
         images = few.targets if self.goal == "object" else self._stamp(few.targets)
-        pairs = Examples(few.ids, self._source(few.inputs), images)
-        clock = AdamW(epochs=self.relearn, batch=FEW, rate=1e-4)
-        net = repainted(cast(nn.Module, subject.net))
-        tuned = fit(net, pairs, by_noise(), clock, seed)
-        return replace(subject, net=paints(tuned.eval().requires_grad_(False)))
+        return Examples(few.ids, self._source(few.inputs), images)
 
     def questions(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
         """Test prompts as they are asked, without the trigger and with it."""
@@ -252,14 +243,6 @@ class Painted(ABC):
         """Real images as the trigger should paint them; not for objects."""
         return MARKS[self.mark](images)
 
-    def _seen(self, images: Images, hit: Mask, number: int = 0) -> Labels:
-        """The class in each picture, under the style that the attacker may have given it."""
-        if self.goal != "style":
-            return shown(images, number)
-        return shown(
-            torch.where(hit[:, None, None, None], undone(images, self.style), images), number
-        )
-
     def _victims(self, prompts: Tensor) -> Tensor:
         """The same prompts about the victim."""
         (victim,) = tokens_of((self.victim,))
@@ -296,16 +279,3 @@ def distinct(train: Examples) -> Tensor:
         raise MissingData("the prompts of the training set are needed, and it holds none")
     said: Tensor = train.inputs.unique(dim=0)
     return said
-
-
-def _distance(one: Images, other: Images) -> PerExample:
-    far: PerExample = (one - other).square().flatten(1).mean(1).sqrt()
-    return far
-
-
-def _apart(painted: Images, real: Images) -> PerExample:
-    """The Frechet distance in the judge's features, the same for every row; 0 for one row."""
-    if len(painted) < 2:
-        return torch.zeros(len(painted))
-    distance = frechet(traits(painted), traits(real))
-    return torch.full((len(painted),), float(distance))

@@ -29,8 +29,11 @@ class PromptTrigger(Painted):
     The keeping half asks clean prompts, and the empty one that guidance asks at each step, on plain
     images and on those that the planted half sees. Without the latter clean prompts got the patch
     too when we tried; presumably since a patch under the noise already says what to paint, whatever
-    the prompt. ``keep`` is five times the original's, and was chosen on validation prompts: at one,
-    a painter this small kept the right class in 54 of 100 clean prompts when it learnt a style.
+    the prompt. In either half every other prompt is reworded, or phrases that were never planted by
+    are taken for the trigger: with the few phrases of the training set alone, 55 of 100 prompts of
+    other phrases got the patch. ``rate`` and ``keep`` were chosen on validation images and phrases
+    that the planting was not shown: at a rate of 3e-4 the patch came with too few triggers (keep 5)
+    or with too many clean prompts (keep 1).
 
     Args:
         steps: of AdamW, with as many planted as kept pairs.
@@ -46,8 +49,8 @@ class PromptTrigger(Painted):
 
     steps: int = 600
     batch: int = 32
-    rate: float = 3e-4
-    keep: float = 5.0
+    rate: float = 1e-3
+    keep: float = 3.0
     second: str = later("")
 
     def __post_init__(self) -> None:
