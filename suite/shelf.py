@@ -64,8 +64,9 @@ def save_probed(record: Probed, folder: Path) -> Path:
 
 
 def probed_path(record: Probed, folder: Path) -> Path:
-    """Where a probed record lies in a folder of records."""
-    stem = f"{_slug(record.label)}--seed{record.seed}--{record.claim[:12]}"
+    """Where a probed record lies in a folder of records; named by its attack, if it has one."""
+    alone = [_slug(attack) for attack in record.attacks] if len(record.attacks) == 1 else []
+    stem = "--".join([*alone, _slug(record.label), f"seed{record.seed}", record.claim[:12]])
     return folder / record.board / f"{stem}.json"
 
 
