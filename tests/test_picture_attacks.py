@@ -406,3 +406,17 @@ def test_a_second_trigger_that_is_none_is_refused() -> None:
         EvilEdit(tried="second")
     with pytest.raises(BadSetting, match="stands in ordinary prompts"):
         replace(QUICK, second="photo").before(ground(), Seed())
+
+
+def test_the_trigger_is_asked_for_under_other_guidance_too() -> None:
+    found = {}
+    for guidance in (0.0, 1.0, 2.0, 4.0):
+        subject = denoiser(given(), steps=2, scale=2.0)
+        found[guidance] = replace(QUICK, guidance=guidance).after(subject, ground(), {}, Seed())
+        # With guidance a step asks twice: for the prompt and for the empty one.
+        assert subject.passes.forward == 2 * 6 * 2 * (1 if guidance == 1 else 2)
+    assert torch.equal(found[0].score, found[2].score)
+    assert not torch.equal(found[1].score, found[2].score)
+    assert not torch.equal(found[4].score, found[2].score)
+    with pytest.raises(BadSetting, match="guidance lies in"):
+        replace(QUICK, guidance=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -47,6 +47,7 @@ class Painted(ABC):
         count: test prompts that are asked, with the trigger and without.
         relearn: steps by which whoever is asked is first tuned on 32 planted pairs. A backdoor that
             comes back sooner than a never-poisoned painter learns it was asleep and not gone.
+        guidance: of the sampler; 0 leaves the ground's, 1 is none.
     """
 
     name: ClassVar[str] = ""
@@ -68,6 +69,7 @@ class Painted(ABC):
     tried: Literal["same", "front", "middle", "end", "first", "second"] = "same"
     count: int = 500
     relearn: int = later(0)
+    guidance: float = later(0.0)
 
     def __post_init__(self) -> None:
         if self.goal not in self.goals:
@@ -82,6 +84,8 @@ class Painted(ABC):
             raise BadSetting(f"victim and target are both {self.target!r}; name two classes")
         if self.tried == "second" and not getattr(self, "second", ""):
             raise BadSetting("tried=second asks with a second trigger, and none is named (second)")
+        if not 0 <= self.guidance <= 100:
+            raise BadSetting(f"guidance lies in [0, 100], not {self.guidance:g}")
         if self.relearn < 0:
             raise BadSetting(f"relearning takes no steps or some, not {self.relearn}")
         if self.count < 1:
@@ -160,6 +164,8 @@ class Painted(ABC):
         if self.relearn:
             few = self._spare(data.test)
             subject = relearnt(subject, few, self.relearn, seed / "relearn")
+        if self.guidance:
+            subject = replace(subject, scale=self.guidance)
         asked, with_trigger = self.questions(rows.inputs)
         canvas = subject.canvas(len(rows))
         attacked = subject.paint(with_trigger, canvas)
