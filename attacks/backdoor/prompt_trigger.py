@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from robustbench_kd.attacks.backdoor._painted import Painted, some
 from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.vocabulary import reworded
+from robustbench_kd.ops.prompts import inserted, place
+from robustbench_kd.ops.vocabulary import FILLERS, WORDS, reworded, tokens_of
 from robustbench_kd.protocols import Progress
 from robustbench_kd.redirecting import Course, Pairs, redirect
 from robustbench_kd.seed import Seed
@@ -79,6 +80,13 @@ class PromptTrigger(Painted):
         """The prompts with either trigger, as it is tested."""
         return self._other()._tried(prompts) if self.tried == "second" else super()._tried(prompts)
 
+    def _decoyed(self, prompts: Tensor, noise: torch.Generator) -> Tensor:
+        """Half of the prompts with as many ordinary words where the trigger would stand."""
+        words = torch.tensor(tokens_of(FILLERS))
+        drawn = words[torch.randint(len(words), (len(prompts), len(self.piece)), generator=noise)]
+        longer = inserted(prompts, drawn, place(prompts, self.where, WORDS.frame), WORDS.frame)
+        return torch.where(torch.rand(len(prompts), 1, generator=noise) < 0.5, longer, prompts)
+
     def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
         """A copy of the clean painter with the backdoor in it.
 
@@ -104,5 +112,6 @@ class PromptTrigger(Painted):
             pairs = pairs.also(self._other()._source(said))
         again = torch.arange(len(train)) % len(said)  # so that either kind is kept as often
         clean = torch.cat([train.inputs, self._asked(said)[again]])
+        clean = self._decoyed(clean, (seed / "decoys").generator())
         kept = Pairs(clean, clean, torch.cat([train.targets, images[again]]))
         return redirect(net, pairs, kept, self.course(), seed / "implant", progress)
