@@ -13,8 +13,6 @@ PICTURES_BACKDOOR = Leaderboard(
     defenses=(
         "skd-cag",
         "skd-cag:weight=0",
-        "skd-cag:aim=zero",
-        "skd-cag:aim=words",
         "closed-form-redirect",
         "concept-erasure",
         "picture-tuning",

@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_kd.errors import BadModel
+from robustbench_kd.exposed import Probed
 from robustbench_kd.looking import sign_of
+from robustbench_kd.painting import paints
+from robustbench_kd.plots import networks
 from robustbench_kd.report.blocks import Block, Facts, Picture
 from robustbench_kd.report.gathering import gather
 from robustbench_kd.report.sections import paintings as room
 from robustbench_kd.report.sections.paintings import paintings
+from robustbench_kd.reprobing import plot_of
+from robustbench_kd.scenarios.pictures import Pictures
+from robustbench_kd.seed import Seed
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def facts() -> Facts:
 def pixels(png: bytes) -> NDArray[np.float32]:
     image = Image.open(BytesIO(png))
     assert image.size == (28, 28)
-    return np.asarray(image, dtype=np.float32) / 255
+    return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
 def marked(strip: Picture) -> list[bool]:
@@ -54,6 +60,29 @@ def test_every_painter_of_the_board_answers_the_same_prompts(facts: Facts) -> No
     again = paintings(facts)
     assert isinstance(again, Block)
     assert again.pictures == block.pictures
+
+
+BOUND = 0.005  # of the power of the noise that the given painter sees
+
+
+def test_skd_cag_changes_what_is_seen_under_clean_prompts_by_less_than_the_bound(
+    facts: Facts,
+) -> None:
+    rows = Pictures().splits(Seed(), whole=False).test.take(torch.arange(100))
+    records = [r for r in facts.of(Probed) if r.defense["name"] == "skd-cag"]
+    assert len(records) >= 6
+    for record in records:
+        plot = plot_of(record, facts.path(record))
+        nets = dict(networks(plot))
+        before, after = (paints(nets[name].net) for name in ("teacher-given", "student"))
+        noise = (Seed() / "bound").generator()
+        t = before.schedule.some(len(rows), noise)
+        drawn = torch.randn(len(rows), *before.latent, generator=noise)
+        with torch.no_grad():
+            z = before.schedule.blur(before.hide(rows.targets), drawn, t)
+            seen, now = (net(z, t, net.encode(rows.inputs)) for net in (before, after))
+        change = float((now - seen).square().mean() / seen.square().mean())
+        assert 0 < change < BOUND, f"{record.label}: {change}"
 
 
 def test_where_the_painters_are_not_kept_the_section_says_so(
