@@ -13,6 +13,8 @@ PICTURES_BACKDOOR = Leaderboard(
     defenses=(
         "skd-cag",
         "skd-cag:weight=0",
+        "skd-cag:aim=zero",
+        "skd-cag:aim=words",
         "closed-form-redirect",
         "concept-erasure",
         "picture-tuning",
