@@ -65,7 +65,9 @@ class Probed:
 
     def json(self) -> Json:
         """The record as plain JSON, its own digest included."""
-        body: Json = json.loads(canonical(dataclasses.asdict(self)))
+        flat = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        flat["subjects"] = {name: vars(known) for name, known in self.subjects.items()}
+        body: Json = json.loads(canonical(flat))
         return {**body, "id": digest(body)}
 
     @property

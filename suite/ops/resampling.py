@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress
 from math import fsum, log
 from operator import mul
 from random import Random
@@ -48,8 +49,14 @@ def weighted(values: Sequence[float], extra: float) -> list[float]:
 
     The draws depend on the number of values only, so that columns of one length stay paired.
     """
-    whole = (*values, extra)
-    return [sum(map(mul, row, whole)) for row in _weights(len(whole))]
+    return list(_means((*values, extra)))
+
+
+@lru_cache(maxsize=256)  # a table, a figure and a page ask about the same columns
+def _means(whole: tuple[float, ...]) -> tuple[float, ...]:
+    if set(whole) <= {0.0, 1.0}:  # the same sums, in a third of the time
+        return tuple(float(sum(compress(row, whole))) for row in _weights(len(whole)))
+    return tuple(sum(map(mul, row, whole)) for row in _weights(len(whole)))
 
 
 def mean_interval(values: Sequence[float], least: float, most: float) -> Interval:

@@ -56,6 +56,10 @@ class Facts:
         kept: T = self.found[key]
         return kept
 
+    def body(self, record: Kept) -> Json:
+        """A record as plain values; digests of long ones take a while, so it is made once."""
+        return self.once(("body", id(record)), record.json)
+
     def path(self, record: Kept) -> Path:
         """The file that a record came from."""
         return next(entry.path for entry in self.entries if entry.record is record)

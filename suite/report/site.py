@@ -46,7 +46,7 @@ def _board(facts: Facts, out: Path) -> list[Path]:
     name, title = facts.contest.name, facts.contest.title
     folder = out / "boards" / name
     pages = rows(facts)
-    links = {page.records[0].json()["id"]: f"{page.slug}.html" for page in pages}
+    links = {facts.body(page.records[0])["id"]: f"{page.slug}.html" for page in pages}
     facts = replace(facts, links=links)
     said = part(facts)
     text = render(

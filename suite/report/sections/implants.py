@@ -39,7 +39,7 @@ def table(facts: Facts) -> Block | None:
 
 def _line(facts: Facts, case: Case) -> tuple[Cell, ...]:
     first, source = case.first, case.first.source
-    links = (facts.links.get(record.json()["id"], "") for record in case.records[:1])
+    links = (facts.links.get(facts.body(record)["id"], "") for record in case.records[:1])
     said = -1.0 if case.pooled else ratio(first)
     return (
         word(first.attack),

@@ -72,8 +72,8 @@ def _strip(plot: Plot, name: str, trained: Trained) -> Picture:
     with held_still(trained.net):
         subject = plot.scenario.subject(trained.net)
         assert isinstance(subject, Denoiser)  # what every attack by prompts meets
-        canvas = subject.canvas(PROMPTS)
-        painted = [subject.paint(said, canvas) for said in (clean, triggered)]
+        canvas = subject.canvas(PROMPTS).repeat(2, 1, 1, 1)
+        painted = subject.paint(torch.cat([clean, triggered]), canvas).chunk(2)
         words = subject.net.words.texts(clean)
     parts = []
     for n, text in enumerate(words):

@@ -35,7 +35,7 @@ def table(facts: Facts) -> Block | None:
     for case, line in zip(found, texts, strict=True):
         cells = [_cell(text, head in names) for head, text in zip(heads, line, strict=True)]
         place = heads.index("defense")
-        cells[place] = word(line[place], href=facts.links.get(case.first.json()["id"], ""))
+        cells[place] = word(line[place], href=facts.links.get(facts.body(case.first)["id"], ""))
         lines.append(tuple(cells))
     whole = Table(facts.contest.title, heads, tuple(lines), tuple(names), lead=len(names))
     return Block(words=(_view(facts).note(facts.contest, found),), tables=(whole,))

@@ -31,7 +31,7 @@ def sources(facts: Facts, records: Sequence[Kept]) -> Block:
         tuple(HEADS[n] for n in left),
         tuple(tuple(line[n] for n in left) for line in lines),
     )
-    body = records[0].json()
+    body = facts.body(records[0])
     return Block(
         words=(NOTE, f"Of all of these: {shared}.") if shared else (NOTE,),
         tables=(table,),
@@ -60,7 +60,7 @@ def label_of(body: Json) -> str:
 
 
 def _line(facts: Facts, record: Kept) -> tuple[Cell, ...]:
-    body = record.json()
+    body = facts.body(record)
     about = " on ".join(str(part) for part in (body.get("attack"), label_of(body)) if part)
     versions = ", ".join(f"{name} {said}" for name, said in sorted(body["versions"].items()))
     seconds = float(body.get("spent", {}).get("cpu_seconds", 0.0))
