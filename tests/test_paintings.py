@@ -50,7 +50,7 @@ def test_every_painter_of_the_board_answers_the_same_prompts(facts: Facts) -> No
     for strips in block.pictures.values():
         names = [strip.words for strip in strips]
         assert names[:2] == ["never poisoned", "attacked"]
-        assert sorted(names[2:]) == sorted(facts.contest.defenses)
+        assert set(names[2:]) >= set(facts.contest.defenses)
         heads = [[text for text, _ in strip.parts] for strip in strips]
         assert all(head == heads[0] for head in heads)
         assert [text.endswith(", with the trigger") for text in heads[0]] == [False, True] * 2

@@ -30,10 +30,11 @@ Strip = tuple[str, Trained]
 
 
 def paintings(facts: Facts) -> Block | str | None:
-    """A grid for each attack: painters down, prompts across."""
+    """A grid for each attack of the panel: painters down, prompts across."""
     found = [case for case in found_in(facts) if facts.contest.rank_by == "removal"]
     shelves: dict[str, tuple[Picture, ...]] = {}
-    for name in dict.fromkeys(map(attack, found)):
+    asked = map(attack, found)
+    for name in dict.fromkeys(text for text in asked if text in facts.contest.panel):
         pictures = tuple(_painted(facts, [case for case in found if attack(case) == name]))
         shelves |= {name: pictures} if pictures else {}
     if found and not shelves:
