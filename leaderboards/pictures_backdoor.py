@@ -1,4 +1,4 @@
-"""A hidden word makes a painter paint what the attacker wants: which repairs undo it?"""
+"""A hidden word makes a painter paint what the attacker wants, and repairs try to undo it."""
 
 from __future__ import annotations
 
