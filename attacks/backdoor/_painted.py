@@ -106,7 +106,7 @@ class Painted(ABC):
         """The tokens of the trigger."""
         return trigger(WORDS, self.trigger)
 
-    def fits(self, train: Examples) -> None:
+    def _fits(self, train: Examples) -> None:
         """Refuses a trigger that stands in ordinary prompts, or is too long for some.
 
         And an object that no prompt asks for.
@@ -132,7 +132,7 @@ class Painted(ABC):
             MissingData: where no prompt asks for the target.
         """
         if len(data.train):
-            self.fits(data.train)
+            self._fits(data.train)
         return Tainted(data, {"planted": torch.tensor(self.piece)})
 
     @abstractmethod

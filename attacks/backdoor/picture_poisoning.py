@@ -47,9 +47,9 @@ class PicturePoisoning(Painted):
             )
         AdamW(epochs=1, batch=self.batch, rate=self.speed)
 
-    def fits(self, train: Examples) -> None:
+    def _fits(self, train: Examples) -> None:
         """Refuses a bad trigger, and a rate that comes to no pair or to more than there are."""
-        super().fits(train)
+        super()._fits(train)
         count, reach = round(self.rate * len(train)), len(self._reach(train.inputs))
         if not 0 < count <= reach:
             raise BadSetting(

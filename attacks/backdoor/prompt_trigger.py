@@ -66,11 +66,11 @@ class PromptTrigger(Painted):
         """How long and how fast it plants."""
         return Course(steps=self.steps, batch=self.batch, rate=self.rate, keep=self.keep)
 
-    def fits(self, train: Examples) -> None:
+    def _fits(self, train: Examples) -> None:
         """Refuses either trigger where it stands in ordinary prompts, or is too long for some."""
-        super().fits(train)
+        super()._fits(train)
         if self.second:
-            self._other().fits(train)
+            self._other()._fits(train)
 
     def _other(self) -> PromptTrigger:
         """The same attack by its second trigger alone."""
