@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from robustbench_kd.catalogue import board_of
+from robustbench_kd.contests import Leaderboard
 from robustbench_kd.errors import BadRecord, MissingData, UnknownName
 from robustbench_kd.exposed import Probed
 from robustbench_kd.places import shipped
@@ -16,6 +18,7 @@ from robustbench_kd.report.sections import readers
 from robustbench_kd.shelf import stock_of
 
 Readers = Mapping[str, Callable[[Json, str], Kept]]
+Contests = Callable[[str], Leaderboard]
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,16 @@ def gather(places: Sequence[Path], board: str | None = None) -> Gathered:
         MissingData: for a place that does not exist.
         UnknownName: for a board that nobody knows, with the nearest one.
     """
+    contests = cache(board_of)  # a search among all plug-ins, which thousands of records share
     if board is not None:
-        board_of(board)
+        contests(board)
     known = readers()
-    stock = stock_of(_paths(places, board), lambda body, path: _read(known, body, path))
+    stock = stock_of(_paths(places, board), lambda body, path: _read(known, contests, body, path))
     found: dict[str, list[Entry]] = {}
     for path, record in stock.records.items():
         if board in (None, record.board):
             found.setdefault(record.board, []).append(Entry(path, record))
-    boards = tuple(Facts(board_of(name), tuple(found[name])) for name in sorted(found))
+    boards = tuple(Facts(contests(name), tuple(found[name])) for name in sorted(found))
     return Gathered(boards, stock.refused)
 
 
@@ -63,7 +67,7 @@ def _paths(places: Sequence[Path], board: str | None) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _read(known: Readers, body: Json, path: Path) -> Kept:
+def _read(known: Readers, contests: Contests, body: Json, path: Path) -> Kept:
     """A record of a kind that some section is about, of a board that there is."""
     schema = body.get("schema")
     name = str(schema).partition("/")[0]
@@ -72,7 +76,7 @@ def _read(known: Readers, body: Json, path: Path) -> Kept:
         raise BadRecord(f"{path} has schema {schema!r}, and the report knows these: {kinds}")
     record = known[name](body, str(path))
     try:
-        contest = board_of(record.board)
+        contest = contests(record.board)
     except UnknownName as why:
         raise BadRecord(f"{path} is about a board that is not here: {why}") from why
     if isinstance(record, Probed) and not contest.probed:
