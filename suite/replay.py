@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from robustbench_kd.cards import scenario_of
+from robustbench_kd.cards import scenario_of, teacher_card
 from robustbench_kd.contests import Budget
 from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.evidence import Proof, restore
@@ -23,7 +23,7 @@ from robustbench_kd.protocols import Scenario
 from robustbench_kd.records import Record, digest
 from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import load_record
-from robustbench_kd.store import find_net, undump
+from robustbench_kd.store import Kept, find_net, undump
 from robustbench_kd.trials import examples_digest
 from robustbench_kd.types import Examples
 
@@ -92,13 +92,14 @@ def network_of(record: Record, scenario: Scenario) -> nn.Module:
         BadModel: where it is not here.
         BadRecord: where other weights are kept under its key, or those of another architecture.
     """
-    kept = find_net(record.model["key"]) if record.model["key"] else None
+    key = record.model["key"]
+    kept = find_net(key) if key else _teacher(record, scenario)
     if kept is None:
         raise BadModel(
             f"the network of {record.label} (seed {record.seed}) is not kept here; "
             "give it by --model"
         )
-    net = scenario.student(record.model["net"], Seed())
+    net = scenario.student(record.model["net"] if key else scenario.nets["teacher"], Seed())
     try:
         net.load_state_dict(kept.state)
     except RuntimeError as why:
@@ -107,6 +108,15 @@ def network_of(record: Record, scenario: Scenario) -> nn.Module:
     if weights_digest(net.state_dict()) != record.model["weights"]:
         raise BadRecord(f"the record of {record.label} is about other weights than those kept")
     return net.eval()
+
+
+def _teacher(record: Record, scenario: Scenario) -> Kept | None:
+    """The scenario's teacher of these weights, if it is one: such are evaluated from a file."""
+    for role in scenario.teaching:
+        kept = find_net(teacher_card(scenario, role)["key"])
+        if kept is not None and kept.card["weights"] == record.model["weights"]:
+            return kept
+    return None
 
 
 def clean_of(record: Record | Planted, scenario: Scenario) -> Examples:

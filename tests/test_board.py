@@ -331,3 +331,15 @@ def test_the_cost_of_an_evaluation_is_in_every_format() -> None:
     assert {name: int(line[name]) for name in cost} == cost
     for text in (as_markdown(board), as_latex(board)):
         assert all(str(value) in text for value in (*cost.values(), 1.5))
+
+
+def test_a_teacher_does_not_rank_among_its_students() -> None:
+    teacher = made("large", first(450), weights="t")
+    teacher = replace(teacher, model={**teacher.model, "yours": True})
+    student = made("small", first(400), teachers={"robust": "t"})
+    board = fold(FASHION_LINF, [teacher, student])
+    assert [row.label for row in board.rows] == ["small"]
+    assert [(row.label, why) for row, why in board.outside] == [
+        ("large", "the teacher of students here, and none itself")
+    ]
+    assert fold(FASHION_LINF, [student], [teacher]).rows[0].label == "large"

@@ -102,12 +102,15 @@ def _fold(contest: Leaderboard, committed: Sequence[Record], yours: Sequence[Rec
     known = {_student(record) for record in committed}
     fresh = _once([record for record in yours if _student(record) not in known])
     like = next((r for r in (*committed, *fresh) if _bar(contest, r, None) is None), None)
+    taught = {weights for record in committed for weights in record.teachers.values()}
     rows: list[Row] = []
     outside: list[tuple[Row, str]] = []
     for records, mine in ((_once(committed), False), (fresh, True)):
         entering = []
         for record in records:
             reason = _bar(contest, record, like)
+            if not mine and record.model.get("yours") and record.model["weights"] in taught:
+                reason = "the teacher of students here, and none itself"
             if reason is None:
                 entering.append(record)
             else:
