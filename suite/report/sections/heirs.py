@@ -35,7 +35,8 @@ def heirs(facts: Facts) -> Block | str | None:
         )
     words = (
         "Every test example by whether it survives the whole panel with the teacher and with the "
-        "student: robust with both, lost on the way, gained by the student, or with neither."
+        "student: robust with both, lost on the way, gained by the student, or with neither. "
+        "Beside the student stand the teacher's role and the seed."
     )
     heads = ("student", "role", "teacher", *FATES, "kept of the teacher's", "examples")
     lines = tuple(
@@ -93,7 +94,7 @@ def _kept(counts: tuple[int, int, int, int]) -> Cell:
 
 
 def _draw(canvas: Canvas, pairs: Sequence[tuple[str, Record, Record]]) -> None:
-    names = [named(f"{s.label}, {role}, seed {s.seed}") for role, _, s in pairs]
+    names = [f"{named(s.label, 20)}, {role} {s.seed}" for role, _, s in pairs]
     shares = [[count / len(s.flags) for count in fates(t, s)] for _, t, s in pairs]
     stack(canvas, names, list(zip(FATES, TONES, strict=False)), shares)
 
