@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -19,6 +20,7 @@ from ledger import PANEL, cell, first, made
 from planted import made as planted
 from robustbench_kd.cards import scenario_of
 from robustbench_kd.cli import main
+from robustbench_kd.commands.evaluating import evaluating
 from robustbench_kd.errors import BadRecord, UnknownName
 from robustbench_kd.inheritance import Planted
 from robustbench_kd.leaderboards.digits_backdoor import DIGITS_BACKDOOR
@@ -37,6 +39,7 @@ from robustbench_kd.report.sections.gallery import broken
 from robustbench_kd.report.sections.heirs import families, fates
 from robustbench_kd.report.sections.kills import alone, first_breakers
 from robustbench_kd.report.sections.pairs import paired
+from robustbench_kd.report.sections.provenance import commands
 from robustbench_kd.report.sections.stamps import submitted
 from robustbench_kd.report.sections.tradeoffs import front
 from robustbench_kd.seed import Seed
@@ -386,3 +389,19 @@ def test_submitted_inputs_are_shown_with_whom_they_won() -> None:
         assert rows.min() >= 20  # a small patch in the lower right corner
         assert columns.min() >= 20
         assert "wanted 0; the source obeys" in picture.words
+
+
+def test_what_a_page_tells_to_run_asks_what_its_record_answers() -> None:
+    for facts in gather([]).boards:
+        for entry in facts.entries:
+            body = entry.record.json()
+            again, check = commands(facts, entry.record)
+            asked = evaluating.make_context("evaluate", shlex.split(again)[2:]).params
+            assert check.endswith(entry.path.name)
+            assert (asked["board"], asked["seed"]) == (body["board"], body["seed"])
+            own = body.get("model", {}).get("yours", False)
+            assert asked["name" if own else "defense"] == body["defense"]["label"]
+            if "threat" in body:
+                assert asked["eps"] or facts.contest.budget.amount == body["threat"]["eps"]
+            elif not facts.contest.together:
+                assert asked["attacks"] == ((body.get("attack") or next(iter(body["attacks"]))),)

@@ -31,11 +31,10 @@ def sources(facts: Facts, records: Sequence[Kept]) -> Block:
         tuple(HEADS[n] for n in left),
         tuple(tuple(line[n] for n in left) for line in lines),
     )
-    body = facts.body(records[0])
     return Block(
         words=(NOTE, f"Of all of these: {shared}.") if shared else (NOTE,),
         tables=(table,),
-        codes=tuple(commands(body, facts.path(records[0]).name)),
+        codes=tuple(commands(facts, records[0])),
     )
 
 
@@ -43,14 +42,25 @@ def _alike(column: Sequence[Cell]) -> bool:
     return len({cell.text for cell in column}) == 1
 
 
-def commands(body: Json, file: str) -> list[str]:
-    """How the first of the records is made again, and how it is checked."""
-    defense, board = shlex.quote(label_of(body)), shlex.quote(str(body.get("board", "")))
-    trains = " --train" if "subjects" in body else ""  # networks of its own, which do not ship
-    made = f"robustbench-kd evaluate{trains} --board {board} --defense {defense}"
-    if body.get("attack"):
-        made += f" --attack {shlex.quote(str(body['attack']))}"
-    return [f"{made} --seed {body.get('seed', 0)}", f"robustbench-kd verify {shlex.quote(file)}"]
+def commands(facts: Facts, record: Kept) -> list[str]:
+    """How a record is made again, and how it is checked."""
+    body, file = facts.body(record), shlex.quote(facts.path(record).name)
+    name, model = shlex.quote(label_of(body)), body.get("model", {})
+    yours = bool(model.get("yours"))  # where its network comes from, only its owner knows
+    made = ["robustbench-kd evaluate"]
+    made += ["--train"] if "subjects" in body else []  # networks of its own, which do not ship
+    made += [f"--board {shlex.quote(record.board)}"]
+    made += [f"--model MODULE:FACTORY --name {name}" if yours else f"--defense {name}"]
+    alone = [body["attack"]] if body.get("attack") else list(body.get("attacks", ()))
+    if len(alone) == 1:  # else they were planted together, and are asked together
+        made.append(f"--attack {shlex.quote(str(alone[0]))}")
+    eps = body.get("threat", {}).get("eps")
+    if eps not in (None, facts.contest.budget.amount):
+        made.append(f"--eps {eps:g}")
+    if body.get("limit") is not None:
+        made.append(f"--limit {body['limit']}")
+    again = f"{' '.join(made)} --seed {body.get('seed', 0)}"
+    return [again, f"robustbench-kd verify {file}"]
 
 
 def label_of(body: Json) -> str:
