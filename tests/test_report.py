@@ -405,3 +405,11 @@ def test_what_a_page_tells_to_run_asks_what_its_record_answers() -> None:
                 assert asked["eps"] or facts.contest.budget.amount == body["threat"]["eps"]
             elif not facts.contest.together:
                 assert asked["attacks"] == ((body.get("attack") or next(iter(body["attacks"]))),)
+
+
+def test_the_page_of_every_committed_record_is_small() -> None:
+    found = gather([]).boards
+    page = as_html([part(one) for one in found], "all", sum(len(one.entries) for one in found))
+    assert len(page.encode()) < 2_000_000
+    assert page.count('class="bar"') > 1_000
+    assert page.count("<svg") > 20
