@@ -91,20 +91,22 @@ def find_net(key: str) -> Kept | None:
     return None
 
 
-def save_cell(key: str, tensors: Mapping[str, Tensor], card: Json) -> None:
-    """Keeps what one attack achieved, so that a run that was cut off goes on after it."""
+def save_cell(key: str, tensors: Mapping[str, Tensor], card: Json, folder: str = "cells") -> None:
+    """Keeps what was computed under a key, so that a run that was cut off goes on after it."""
     sealed = {**card, "seal": _seal(key, tensors, card)}
-    write_whole(cache() / "cells" / f"{key}.safetensors", dump(tensors, sealed))
+    write_whole(cache() / folder / f"{key}.safetensors", dump(tensors, sealed))
 
 
-def find_cell(key: str) -> tuple[dict[str, Tensor], Json] | None:
-    """What this attack achieved in an earlier run, if it did.
+def find_cell(key: str, folder: str = "cells") -> tuple[dict[str, Tensor], Json] | None:
+    """What was computed under this key: from the package first, then from earlier runs.
 
     Raises:
         BadRecord: where the file is damaged, or was made for another question.
     """
-    path = cache() / "cells" / f"{key}.safetensors"
-    if not path.exists():
+    name = f"{key}.safetensors"
+    paths = (shipped(folder) / name, cache() / folder / name)
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
         return None
     tensors, card = undump(read_bytes(path), str(path))
     if card.pop("seal", None) != _seal(key, tensors, card):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_kd.errors import BadModel
+from robustbench_kd.errors import BadModel, BadRecord
 from robustbench_kd.exposed import Probed
 from robustbench_kd.looking import sign_of
 from robustbench_kd.painting import paints
@@ -18,7 +20,7 @@ from robustbench_kd.plots import networks
 from robustbench_kd.report.blocks import Block, Facts, Picture
 from robustbench_kd.report.gathering import gather
 from robustbench_kd.report.sections import paintings as room
-from robustbench_kd.report.sections.paintings import paintings
+from robustbench_kd.report.sections.paintings import _strip, paintings
 from robustbench_kd.reprobing import plot_of
 from robustbench_kd.scenarios.pictures import Pictures
 from robustbench_kd.seed import Seed
@@ -92,4 +94,35 @@ def test_where_the_painters_are_not_kept_the_section_says_so(
         raise BadModel("not kept")
 
     monkeypatch.setattr(room, "networks", gone)
+    monkeypatch.setattr(room, "find_cell", lambda *_: None)
     assert paintings(facts) == "pictures by prompt: the painters of these records are not kept here"
+
+
+def test_pictures_that_ship_are_what_their_painters_paint(
+    facts: Facts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (record,) = (
+        r for r in facts.of(Probed) if (r.label, *r.attacks) == ("skd-cag", "prompt-trigger")
+    )
+    kept: list[list[bytes]] = []
+    for shipped in (True, False):
+        monkeypatch.setenv("ROBUSTBENCH_KD_CACHE", str(tmp_path))
+        if not shipped:
+            monkeypatch.setattr(room, "find_cell", lambda *_: None)
+        parts = _strip(record, facts.path(record), "student")
+        kept.append([picture for _, picture in parts])
+        assert len(list(tmp_path.rglob("*.safetensors"))) == (0 if shipped else 1)
+    for old, new in zip(*kept, strict=True):
+        # A pixel may round the other way on another machine, and the next step see it.
+        np.testing.assert_allclose(pixels(old), pixels(new), atol=3 / 255)
+
+
+def test_pictures_of_another_network_than_the_record_names_are_not_shown(
+    facts: Facts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTBENCH_KD_CACHE", str(tmp_path))
+    record = next(r for r in facts.of(Probed) if r.label == "skd-cag")
+    known = {**record.subjects, "student": replace(record.subjects["student"], weights="other")}
+    with pytest.raises(BadRecord, match="its student is another network"):
+        _strip(replace(record, subjects=known), facts.path(record), "student")
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from robustbench_kd.errors import BadModel, BadRecord
+from robustbench_kd.exposed import Probed
 from robustbench_kd.inheritance import TWIN
 from robustbench_kd.ops.gradient import held_still
 from robustbench_kd.painting import Denoiser
-from robustbench_kd.plots import Plot, networks
+from robustbench_kd.plots import networks
 from robustbench_kd.probing import ground
 from robustbench_kd.protocols import Prompts
+from robustbench_kd.records import Json, digest
 from robustbench_kd.report.blocks import Block, Facts, Picture, Section
 from robustbench_kd.report.cases import Case
+from robustbench_kd.report.figures import png
 from robustbench_kd.report.pictured import attack, attacked
-from robustbench_kd.report.sections.gallery import pixels
 from robustbench_kd.report.sections.probes import found_in
 from robustbench_kd.reprobing import plot_of
-from robustbench_kd.schooling import Trained
+from robustbench_kd.store import find_cell, save_cell
 
 PROMPTS = 2  # the first ones of the test, whatever they show
+KEPT = "paintings"  # the folder where what was painted is kept: it takes most of a page's time
 NOTE = (
     "The first prompts of the test, as every painter answers them without the trigger and with it; "
     "from the same noise, so what differs is what was planted or mended. Nothing was selected."
 )
-Strip = tuple[str, Trained]
 
 
 def paintings(facts: Facts) -> Block | str | None:
@@ -46,41 +50,52 @@ def _painted(facts: Facts, found: Sequence[Case]) -> Iterator[Picture]:
     """The never-poisoned painter, the attacked one, and each that was mended."""
     shown = set()
     for case in found:
-        try:
-            plot = plot_of(case.first, facts.path(case.first))
-            nets = dict(networks(plot))
-        except (BadModel, BadRecord):  # the section says that there is nothing to be seen
-            continue
         given = attacked(case)
-        strips = (
-            ("never poisoned", nets[given + TWIN]),
-            ("attacked", nets[given]),
-            (case.first.label, nets["student"]),
-        )
-        for name, trained in strips:
+        painters = {"never poisoned": given + TWIN, "attacked": given, case.first.label: "student"}
+        for name, subject in painters.items():
             if name not in shown:
+                try:
+                    parts = _strip(case.first, facts.path(case.first), subject)
+                except (BadModel, BadRecord):  # the section says that there is nothing to be seen
+                    continue
                 shown.add(name)
-                yield _strip(plot, name, trained)
+                yield Picture(parts, name)
 
 
-def _strip(plot: Plot, name: str, trained: Trained) -> Picture:
-    """One painter's answers side by side."""
+def _strip(record: Probed, path: Path, subject: str) -> tuple[tuple[str, bytes], ...]:
+    """One painter's answers side by side; those of the committed painters ship with the package."""
+    weights = record.subjects[subject].weights
+    about = {"attacks": record.attacks, "scenario": record.scenario, "seed": record.seed}
+    key = digest({**about, "data": record.data, "prompts": PROMPTS, "weights": weights})
+    kept = find_cell(key, KEPT)
+    if kept is None:
+        kept = _paint(record, path, subject)
+        save_cell(key, *kept, KEPT)
+    images, card = kept
+    pictures = images["pictures"].movedim(1, 3).numpy()
+    return tuple(zip(card["words"], map(png, pictures), strict=True))
+
+
+def _paint(record: Probed, path: Path, subject: str) -> tuple[dict[str, Tensor], Json]:
+    """The answers of a painter that is kept here, as bytes, and the words to each of them."""
+    plot = plot_of(record, path)
+    trained = dict(networks(plot))[subject]
+    if trained.card["weights"] != record.subjects[subject].weights:
+        raise BadRecord(f"{path}: its {subject} is another network than the one kept here")
     (asked_by,) = plot.attacks.values()
     if not isinstance(asked_by, Prompts):
         raise BadRecord(f"{asked_by.name} asks no prompts, so {plot.board.name} has no pictures")
     rows = ground(plot.scenario, plot.taint.seed).test.take(torch.arange(PROMPTS))
     clean, triggered = asked_by.questions(rows.inputs)
     with held_still(trained.net):
-        subject = plot.scenario.subject(trained.net)
-        assert isinstance(subject, Denoiser)  # what every attack by prompts meets
-        canvas = subject.canvas(PROMPTS).repeat(2, 1, 1, 1)
-        painted = subject.paint(torch.cat([clean, triggered]), canvas).chunk(2)
-        words = subject.net.words.texts(clean)
-    parts = []
-    for n, text in enumerate(words):
-        for images, mark in zip(painted, ("", ", with the trigger"), strict=True):
-            parts.append((text + mark, pixels(images[n])))
-    return Picture(tuple(parts), name)
+        painter = plot.scenario.subject(trained.net)
+        assert isinstance(painter, Denoiser)  # what every attack by prompts meets
+        canvas = painter.canvas(PROMPTS).repeat(2, 1, 1, 1)
+        painted = painter.paint(torch.cat([clean, triggered]), canvas).chunk(2)
+        texts = painter.net.words.texts(clean)
+    pictures = torch.stack(painted, 1).flatten(0, 1)  # each prompt without and with its trigger
+    words = [text + mark for text in texts for mark in ("", ", with the trigger")]
+    return {"pictures": (pictures.clamp(0, 1) * 255).round().to(torch.uint8)}, {"words": words}
 
 
 SECTIONS = (Section("paintings", "Pictures by prompt", 71, paintings),)
