@@ -15,6 +15,8 @@ from robustbench_kd.report.figures import INK, TONES
 DROPPED = {"metadata", "style"}
 REFERENCE = re.compile(r"url\(#([^)]*)\)")
 LONG = re.compile(r"-?\d+\.\d{3,}")
+FAMILY = re.compile(r"font-family:[^;]*;?")  # a page writes in its own letters
+UPRIGHT = re.compile(r"rotate\(-?0 [^)]*\)")  # turns nothing
 PLACES = {"d", "x", "y"}  # not transform, where the third digit may be a scale's first
 
 
@@ -35,7 +37,9 @@ def inlined(svg: bytes, key: str, title: str, words: str) -> str:
     for node in root.iter():
         named = {_bare(name): value for name, value in node.attrib.items()}
         node.attrib.clear()
-        node.attrib.update({k: _attribute(k, v, short) for k, v in named.items()})
+        node.attrib.update(
+            {k: _attribute(k, v, short) for k, v in named.items() if not UPRIGHT.fullmatch(v)}
+        )
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
     _drop_ids(root)
@@ -63,6 +67,7 @@ def _attribute(name: str, value: str, key: str) -> str:
         return LONG.sub(lambda found: f"{float(found[0]):.2f}", " ".join(value.split()))
     if name in ("style", "fill", "stroke", "clip-path"):
         value = value.replace("; ", ";").replace(": ", ":")
+        value = FAMILY.sub("", value)
         value = REFERENCE.sub(rf"url(#{key}-\1)", value)
         value = value.replace(INK, "currentColor")
         for n, tone in enumerate(TONES):

@@ -135,10 +135,10 @@ def _environment() -> Environment:
 
 
 def _breaking(text: str) -> Markup:
-    """A name that may be broken behind its signs, and nowhere else."""
+    """A name that may be broken behind its signs, and nowhere else; no number is broken."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(?<=[:,=_/])(?=[^\s])", text)
+    parts = re.split(r"(?<=[:=_/])(?=\S)|(?<=,)(?=[^\s\d])", text)
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
