@@ -50,6 +50,18 @@ class Fashion(ImageScenario):
         "teacher": "resnet-32-64-128",
         "elastic": "elastic-24-48-96",
     }
+    called: ClassVar[tuple[str, ...]] = (
+        "T-shirt or top",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    )
     budget: ClassVar[Budget] = Budget("linf", 0.1)
     teaching: ClassVar[dict[str, Schedule]] = {
         "clean": Schedule(epochs=5),

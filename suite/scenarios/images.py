@@ -24,7 +24,10 @@ from robustbench_kd.types import Examples, Splits
 
 @dataclass(frozen=True)
 class ImageScenario:
-    """A ground of small images; ``nets`` names the teachers' network and the students' by kind."""
+    """A ground of small images; ``nets`` names the teachers' network and the students' by kind.
+
+    ``called`` says what the classes show, in their order, where numbers do not.
+    """
 
     name: ClassVar[str] = ""
     edition: ClassVar[str] = ""
@@ -33,6 +36,7 @@ class ImageScenario:
     budget: ClassVar[Budget]
     teaching: ClassVar[dict[str, Schedule]]
     teacher_steps: ClassVar[int] = 5
+    called: ClassVar[tuple[str, ...]] = ()
 
     folder: str | None = field(default=None, compare=False)
 

@@ -12,6 +12,7 @@ from robustbench_kd.errors import BadModel, BadRecord, MissingData
 from robustbench_kd.evidence import restore
 from robustbench_kd.inheritance import Planted
 from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.protocols import Scenario
 from robustbench_kd.records import Record
 from robustbench_kd.replay import clean_of, evidence_of, network_of
 from robustbench_kd.report.blocks import Block, Facts, Picture, Section
@@ -26,8 +27,8 @@ DRAWN, NEAREST = 2, 2  # examples of a student: drawn by a named seed, and of th
 NOTE = (
     "Of the broken examples some that a named seed drew, then as many that the smallest change "
     "(in L2) broke: the original, the change (grey is none, white and black the whole radius), and "
-    "what the student was asked and answers. The numbers of classes are those of the data set; one "
-    "forward pass over the evidence confirms them all (verify)."
+    "what the student was asked and answers. One forward pass over the evidence confirms them all "
+    "(verify)."
 )
 
 
@@ -64,23 +65,34 @@ def broken(facts: Facts, record: Record, sizes: tuple[int, int]) -> tuple[Pictur
     places = (proof.broke >= 0).nonzero().flatten()
     far = moved[places].flatten(1).norm(dim=1)
     chosen = _chosen(places, far, sizes, record.seed)
-    said = _answers(record, clean.inputs[chosen] + moved[chosen]) if chosen else []
+    said = _answers(facts, record, clean.inputs[chosen] + moved[chosen]) if chosen else []
     return tuple(
-        _picture(record, clean, moved, place, int(proof.broke[place]), budget, answer)
+        _picture(facts, record, clean, moved, place, int(proof.broke[place]), budget, answer)
         for place, answer in zip(chosen, said, strict=True)
     )
 
 
-def _answers(record: Record, inputs: Images) -> list[str]:
+def _answers(facts: Facts, record: Record, inputs: Images) -> list[str]:
     """What the student answers, in words; where it is not kept here, only that it is wrong."""
-    scenario = scenario_of(record.scenario)
+    scenario = _ground(facts, record)
     try:
         net = network_of(record, scenario)
     except BadModel:
         return ["answered wrongly"] * len(inputs)
     with held_still(net):
         answers = scenario.subject(net).answer(inputs).tolist()
-    return [f"answered {answer}" for answer in answers]
+    return [f"answered {shows(facts, record, answer)}" for answer in answers]
+
+
+def shows(facts: Facts, record: Record | Planted, place: int) -> str:
+    """What a class shows, or its number where it has no name."""
+    called: tuple[str, ...] = getattr(_ground(facts, record), "called", ())
+    return called[place] if place < len(called) else f"class {place}"
+
+
+def _ground(facts: Facts, record: Record | Planted) -> Scenario:
+    name = record.scenario
+    return facts.once(("scenario", name), lambda: scenario_of(name))
 
 
 def _chosen(
@@ -97,18 +109,19 @@ def _chosen(
 def images_of(facts: Facts, record: Record | Planted) -> Examples | None:
     """The images that a record is about; none where this machine has others or none."""
     data = (record.scenario, record.seed, record.data["examples"], record.data["ids"])
-    return facts.once(data, lambda: _images(record))
+    return facts.once(data, lambda: _images(facts, record))
 
 
-def _images(record: Record | Planted) -> Examples | None:
+def _images(facts: Facts, record: Record | Planted) -> Examples | None:
     try:
-        clean = clean_of(record, scenario_of(record.scenario))
+        clean = clean_of(record, _ground(facts, record))
     except (MissingData, BadRecord):  # the section says that there is nothing to be seen
         return None
     return clean if clean.inputs.dim() == 4 else None
 
 
 def _picture(
+    facts: Facts,
     record: Record,
     clean: Examples,
     moved: torch.Tensor,
@@ -118,9 +131,10 @@ def _picture(
     answer: str,
 ) -> Picture:
     change = moved[place]
+    true = shows(facts, record, int(clean.targets[place]))
     words = (
-        f"Test example {int(clean.ids[place])}, class {int(clean.targets[place])}, {answer}; "
-        f"broken by {record.cells[attack].attack}; L2 {float(change.norm()):.2f}, "
+        f"Test example {int(clean.ids[place])}, {true}, {answer}; broken by "
+        f"{record.cells[attack].attack}; L2 {float(change.norm()):.2f}, "
         f"Linf {float(change.abs().max()):.3f}"
     )
     return Picture(triple(clean.inputs[place], change, budget), words)

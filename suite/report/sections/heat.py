@@ -27,7 +27,7 @@ def evasions(facts: Facts) -> Block | None:
         "Percent of the images answered right under each attack, student by student, the most "
         "robust on top; the last column is the worst case over all attacks, image by image."
     )
-    return _block("Accuracy under attack", [*names, "worst case"], grid, words)
+    return mapped("Accuracy under attack", [*names, "worst case"], grid, words)
 
 
 def implants(facts: Facts) -> Block | None:
@@ -43,10 +43,11 @@ def implants(facts: Facts) -> Block | None:
         "Percent of the submitted test inputs that the student answers as the adversary wanted; "
         "a dash where the defense was not tried on the attack."
     )
-    return _block("Success of attacks on training data", names, grid, words)
+    return mapped("Success of attacks on training data", names, grid, words)
 
 
-def _block(title: str, names: Sequence[str], grid: Grid, words: str) -> Block:
+def mapped(title: str, names: Sequence[str], grid: Grid, words: str) -> Block:
+    """A map of shares and the table of its numbers; ``names`` are the columns'."""
     lines = tuple((word(label), *(shown(share) for share in shares)) for label, shares in grid)
     longest = max(len(named(name, 26)) for name in names)
     height = 0.9 + 0.045 * longest + 0.25 * len(grid)

@@ -9,7 +9,7 @@ from robustbench_kd.inheritance import Planted, flags
 from robustbench_kd.ops.bits import unpack
 from robustbench_kd.reasking import exhibit_of
 from robustbench_kd.report.blocks import Block, Facts, Picture, Section
-from robustbench_kd.report.sections.gallery import images_of, triple
+from robustbench_kd.report.sections.gallery import images_of, shows, triple
 from robustbench_kd.report.sections.implants import found_in
 from robustbench_kd.seed import Seed
 from robustbench_kd.shelf import exhibit_name
@@ -18,7 +18,7 @@ SHOWN = 3
 NOTE = (
     "For each attack some of the submitted inputs, drawn by a named seed: the original, the change "
     "(grey is none), and what the networks were asked; and whether source and student answered "
-    "as the adversary wanted. The numbers of classes are those of the data set."
+    "as the adversary wanted."
 )
 
 
@@ -57,19 +57,19 @@ def submitted(facts: Facts, record: Planted, count: int = SHOWN) -> tuple[Pictur
     generator = (Seed(record.seed) / "stamps").generator()
     drawn = torch.randperm(len(eligible), generator=generator)[:count].sort().values.tolist()
     won = {name: flags(record, name, "won") for name in (record.source, "student")}
+
+    def named(place: int) -> str:
+        return shows(facts, record, place) if place >= 0 else "any other"
+
     return tuple(
         Picture(
             triple(clean.inputs[place], moved[place], Budget("l2", 1.0)),
-            f"Test example {int(clean.ids[place])}, class {int(clean.targets[place])}, wanted "
-            f"{_class(int(wanted[place]))}; the source {_word(won[record.source][n])}, the student "
+            f"Test example {int(clean.ids[place])}, {named(int(clean.targets[place]))}, wanted "
+            f"{named(int(wanted[place]))}; the source {_word(won[record.source][n])}, the student "
             f"{_word(won['student'][n])}",
         )
         for n, place in ((n, int(eligible[n])) for n in drawn)
     )
-
-
-def _class(wanted: int) -> str:
-    return "any other" if wanted < 0 else str(wanted)
 
 
 def _word(won: bool) -> str:

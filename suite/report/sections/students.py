@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from robustbench_kd.records import Record, Share
-from robustbench_kd.report.blocks import (
-    Block,
-    Cell,
-    Facts,
-    Figure,
-    Table,
-    listed,
-    number,
-    shown,
-    word,
-)
+from robustbench_kd.report.blocks import Block, Cell, Facts, Table, listed, number, shown, word
 from robustbench_kd.report.blocks import Row as Page
 from robustbench_kd.report.board import Row
-from robustbench_kd.report.figures import TONES, Canvas, arms, named, sketch
 from robustbench_kd.report.sections.checks import table as health
+from robustbench_kd.report.sections.classes import table as split
 from robustbench_kd.report.sections.gallery import broken, shelf
 from robustbench_kd.report.sections.kills import alone
 from robustbench_kd.report.sections.pairs import HEADS, NOTE, paired
@@ -40,6 +30,8 @@ def pages(facts: Facts) -> list[Page]:
 def _page(facts: Facts, row: Row, rows: list[Row], reason: str) -> Page:
     place = f"not ranked: {reason}" if reason else f"rank {row.rank} of {len(rows)}"
     blocks = [("Summary", _summary(row, place)), ("Every attack", attacks(row.record))]
+    if by_class := split(facts, row.record):
+        blocks.append(("Every class", Block(tables=(by_class,))))
     others = [other for other in rows if other is not row]
     if others:
         blocks.append(("Beside the other rows", _beside(facts, row, others)))
@@ -80,28 +72,7 @@ def attacks(record: Record) -> Block:
     worst = (word("worst case"), shown(record.worst), word(""), word(""), word(""))
     lines.append((*worst, number(record.worst.count), word(""), word("")))
     heads = ("attack", "answered right", "broken by it alone", "forward", "backward", "examples")
-    words = (
-        "Percent answered right under each attack of the panel, and in the worst case over all of "
-        "them, with 95 % Wilson intervals. The numbers stand in the table."
-    )
-    drawing = sketch(lambda canvas: _dots(canvas, record), 1.1 + 0.22 * len(lines))
-    return Block(
-        figures=(Figure("Under each attack", drawing, words),),
-        tables=(Table("Every attack", (*heads, "settings", "doubts"), tuple(lines)),),
-    )
-
-
-def _dots(canvas: Canvas, record: Record) -> None:
-    axes = canvas.add_subplot()
-    shares = [(cell.attack, cell.share) for cell in record.cells] + [("worst case", record.worst)]
-    for y, (_, share) in enumerate(shares):
-        tone = TONES[1] if y == len(shares) - 1 else TONES[0]
-        axes.errorbar([100 * share.value], [y], xerr=arms(share), fmt="o", color=tone, markersize=5)
-    axes.set_yticks(range(len(shares)), [named(name) for name, _ in shares])
-    axes.set_ylim(len(shares) - 0.5, -0.5)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("answered right, %")
-    axes.grid(alpha=0.2)
+    return Block(tables=(Table("Every attack", (*heads, "settings", "doubts"), tuple(lines)),))
 
 
 def _beside(facts: Facts, row: Row, others: list[Row]) -> Block:
