@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 Open = Callable[..., Any]
+RANKING = "#fashion-linf-ranking"
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ def opened(site: Path, tmp_path: Path) -> Iterator[Open]:
 
 
 def column(driver: Any, place: int) -> list[str]:
-    """A column of the first table as a reader sees it."""
-    rows = driver.find_elements("css selector", "table tbody tr")
+    """A column of the ranking as a reader sees it."""
+    rows = driver.find_elements("css selector", f"{RANKING} tbody tr")
     shown = [row for row in rows[:4] if row.is_displayed()]
     return [row.find_elements("css selector", "th, td")[place].text for row in shown]
 
@@ -86,8 +87,7 @@ BOARD = "site/boards/fashion-linf/index.html"
 
 def test_a_click_sorts_by_number_and_by_word_and_says_so(opened: Open) -> None:
     driver = opened(BOARD)
-    heads = driver.find_elements("css selector", "table")[0].find_elements("css selector", "th")
-    heads = heads[:4]
+    heads = driver.find_elements("css selector", f"{RANKING} thead th")[:4]
     assert column(driver, 1) == ["ard", NASTY, "labels", IMAGE]
     clean = heads[3].find_element("tag name", "button")
     clean.click()
@@ -109,7 +109,7 @@ def test_search_and_choice_filter_the_rows_and_tell_how_many_are_left(opened: Op
     from selenium.webdriver.support.select import Select
 
     driver = opened(BOARD)
-    form = driver.find_element("css selector", "form.filters")
+    form = driver.find_element("css selector", f"{RANKING} form.filters")
     told = form.find_element("tag name", "output")
     assert told.text == "4 of 4 rows"
     search = form.find_element("css selector", "input")
@@ -168,7 +168,7 @@ def test_words_stand_out_from_the_paper_by_day_and_night(opened: Open, dark: boo
     colours = driver.execute_script(
         "const of = (what) => getComputedStyle(document.querySelector(what));"
         "return [of('body').backgroundColor, of('body').color, of('.words').color, of('a').color,"
-        "of('.interval').color, of('.drawing svg text').fill, of('.warns').color]"
+        "of('td small').color, of('.drawing svg text').fill, of('.warns').color]"
     )
     paper, *inks = (luminance(text) for text in colours)
     assert (paper < 0.1) == dark

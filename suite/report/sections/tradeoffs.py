@@ -24,7 +24,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def tradeoffs(facts: Facts) -> Block | None:
-    """Two scatters with their intervals."""
+    """A scatter of both accuracies; where students differ in size, another of what that buys."""
     rows = rows_in(facts)
     if not rows:
         return None
@@ -39,16 +39,12 @@ def tradeoffs(facts: Facts) -> Block | None:
         "Wilson intervals. The numbers stand in the ranking."
     )
     height = 3.4 + 0.17 * ((len(rows) + 1) // 2)
-    return Block(
-        figures=(
-            Figure(
-                "Accuracy against robustness",
-                sketch(lambda canvas: _pareto(canvas, rows, best), height),
-                words,
-            ),
-            Figure("Robustness for its cost", sketch(lambda c: _sizes(c, rows), height), size),
-        )
-    )
+    drawing = sketch(lambda canvas: _pareto(canvas, rows, best), height)
+    figures = [Figure("Accuracy against robustness", drawing, words)]
+    if len({row.record.model["macs"] for row in rows}) > 1:
+        drawing = sketch(lambda canvas: _sizes(canvas, rows), height)
+        figures.append(Figure("Robustness for its cost", drawing, size))
+    return Block(figures=tuple(figures))
 
 
 def _pareto(canvas: Canvas, rows: Sequence[Row], best: Sequence[Point]) -> None:

@@ -1,0 +1,155 @@
+"""What a board says first, and what its mean hides: standouts, extremes, classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ledger import first, made
+from planted import made as planted
+from robustbench_kd.contests import Leaderboard
+from robustbench_kd.leaderboards.digits_backdoor import DIGITS_BACKDOOR
+from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
+from robustbench_kd.ops.power import power
+from robustbench_kd.places import shipped
+from robustbench_kd.records import Record
+from robustbench_kd.report.blocks import Block, Entry, Facts, Kept
+from robustbench_kd.report.gathering import gather
+from robustbench_kd.report.page import part
+from robustbench_kd.report.sections.classes import each
+from robustbench_kd.report.sections.gallery import images_of
+from robustbench_kd.report.sections.ranking import board_in
+
+
+def facts(*records: Kept, board: Leaderboard = FASHION_LINF) -> Facts:
+    return Facts(board, tuple(Entry(Path(f"{n}.json"), one) for n, one in enumerate(records)))
+
+
+def said(found: Facts, name: str) -> Block | None:
+    key = f"{found.contest.name}-{name}"
+    return next((one.block for one in part(found).sections if one.key == key), None)
+
+
+def summary(*records: Kept) -> list[list[str]]:
+    block = said(facts(*records), "summary")
+    assert block is not None
+    return [[cell.text for cell in line] for line in block.tables[0].lines]
+
+
+TEACHER = made("teacher", first(800), weights="t", model={**made("", [True]).model, "weights": "t"})
+BEST = made("trained", first(700), clean=first(900), teachers={})
+HEIR = made("heir", [100 <= n < 700 for n in range(1000)], clean=first(950))
+OTHER = made("other", first(400), clean=first(990))
+
+
+def test_standouts_are_paired_with_whom_they_stand_beside() -> None:
+    lines = {what: rest for what, *rest in summary(OTHER, BEST, HEIR)}
+    assert lines["most robust"][:3] == ["trained", "70.0 [67.1, 72.8]", "heir"]
+    assert lines["most robust"][3].startswith("10.0 [8.")  # 100 lost and none won of 1,000
+    taught = lines["most robust with a teacher, beside the best without"]
+    assert (taught[0], taught[2]) == ("heir", "trained")
+    assert taught[3].startswith("-10.0 [-12.")
+    exact = lines["most accurate, beside the most robust"]
+    assert exact[:4] == ["other", "99.0 [98.2, 99.5]", "trained", "9.0 [7.4, 10.9]"]
+    assert "least costly, beside the most robust" not in lines  # all have one size
+
+
+def test_a_student_is_measured_against_the_teacher_that_it_kept_most_of() -> None:
+    lines = {what: rest for what, *rest in summary(TEACHER, BEST, HEIR, OTHER)}
+    near = lines["nearest to its teacher, beside the teacher"]
+    assert (near[0], near[2]) == ("heir", "teacher")  # 600 of 800 kept against 400
+    assert near[3].startswith("-20.0 [")
+
+
+def test_a_smaller_student_is_shown_beside_the_best() -> None:
+    small = made("small", first(300), model={**OTHER.model, "weights": "s", "macs": 7})
+    lines = {what: rest for what, *rest in summary(BEST, OTHER, small)}
+    assert lines["least costly, beside the most robust"][:3] == [
+        "small",
+        "30.0 [27.2, 32.9]",
+        "trained",
+    ]
+
+
+def test_one_row_or_doubtful_ones_make_no_summary() -> None:
+    assert said(facts(BEST), "summary") is None
+    doubtful = made("doubt", first(999), doubts=("masked",))
+    assert said(facts(BEST, doubtful), "summary") is None
+
+
+def test_the_first_words_say_what_so_many_images_can_show() -> None:
+    one = made("one", first(600))
+    two = made("two", [20 <= n < 610 for n in range(1000)])  # 20 lost, 10 won
+    block = said(facts(one, two), "summary")
+    assert block is not None
+    told = float(block.words[0].partition("a difference of ")[2].partition(" points")[0])
+    least, most = (told - 0.06) / 100, (told + 0.06) / 100  # it is rounded to a tenth
+    assert power(1000, most, 0.01) >= 0.8 > power(1000, least, 0.01)  # 1 % change each way
+
+
+def test_every_attack_has_its_safest_and_its_most_obedient_student() -> None:
+    good = planted({"teacher-clean": 90, "student": 10}, label="good")
+    bad = planted({"teacher-clean": 80, "student": 60}, label="bad")
+    block = said(facts(bad, good, board=DIGITS_BACKDOOR), "extremes")
+    assert block is not None
+    (line,) = block.tables[0].lines
+    texts = [cell.text.partition(" ")[0] for cell in line]
+    count = good.wins
+    assert texts[1:7] == [
+        "good",
+        f"{1000 / count:.1f}",
+        f"{9000 / count:.1f}",
+        "bad",
+        f"{6000 / count:.1f}",
+        f"{8000 / count:.1f}",
+    ]
+    assert said(facts(good, board=DIGITS_BACKDOOR), "extremes") is None
+
+
+@pytest.fixture(scope="module")
+def committed() -> Facts:
+    places = sorted((shipped("records") / "fashion-linf").glob("ard--seed*.json"))
+    (found,) = gather(places).boards
+    return found
+
+
+def test_classes_add_up_to_the_whole(committed: Facts) -> None:
+    for record in committed.of(Record):
+        split = each(committed, record)
+        assert [place for place, _, _ in split] == list(range(10))
+        assert sum(clean.hits for _, clean, _ in split) == record.clean.hits
+        assert sum(robust.hits for _, _, robust in split) == record.worst.hits
+        assert sum(robust.count for _, _, robust in split) == record.worst.count
+
+
+def test_a_class_is_counted_by_the_labels_of_its_images(committed: Facts) -> None:
+    record = committed.of(Record)[0]
+    clean = images_of(committed, record)
+    assert clean is not None
+    bags = clean.targets == 8
+    _, right, robust = each(committed, record)[8]
+    untouched = torch.tensor(record.cell("untouched").flags)
+    assert (right.hits, right.count) == (int(untouched[bags].sum()), int(bags.sum()))
+    assert robust.hits == int(torch.tensor(record.flags)[bags].sum())
+
+
+def test_the_map_of_classes_calls_them_by_name_and_says_where_there_is_none(
+    committed: Facts,
+) -> None:
+    block = said(committed, "classes")
+    assert block is not None
+    assert block.tables[0].heads[1:4] == ("T-shirt or top", "trouser", "pullover")
+    away = facts(made("a", first(600)))  # of images that nobody has
+    assert said(away, "classes") is None
+    assert any(reason.startswith("class by class") for reason in part(away).missing)
+
+
+def test_a_summary_ranks_as_the_board_does(committed: Facts) -> None:
+    whole = gather([], "fashion-linf").boards[0]
+    board = board_in(whole)
+    block = said(whole, "summary")
+    assert board is not None
+    assert block is not None
+    assert block.tables[0].lines[0][1].text == board.rows[0].label
