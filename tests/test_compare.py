@@ -90,7 +90,7 @@ def test_the_command_exits_1_on_a_loss_only(tmp_path: Path, lost: int, won: int,
     paths = stored(tmp_path, lost, won)
     ran = CliRunner().invoke(main, ["compare", *paths])
     assert ran.exit_code == code, ran.output
-    assert f"lost {lost}, won {won} of 1000: a drop of" in ran.output
+    assert f"lost {lost}, won {won} of 1000: a {'gain' if won > lost else 'drop'} of" in ran.output
 
 
 def test_the_command_speaks_json(tmp_path: Path) -> None:

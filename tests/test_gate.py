@@ -395,3 +395,15 @@ def test_the_first_line_says_what_the_slice_can_see() -> None:
     assert "more than the margin: take more examples" in headline(few)
     with pytest.raises(BadSetting):
         Rules(alpha=1)
+
+
+def test_a_gain_is_told_as_a_gain_with_its_own_p_value() -> None:
+    better = held(shot(10, 60))
+    assert "improved" in headline(better)
+    (one,) = better.primary
+    assert one.numbers is not None
+    assert f": a gain of 5.0 points [3.5, 6.7], p = {one.numbers.gain:.2g} of 1000" in headline(
+        better
+    )
+    assert one.numbers.gain < 1e-9 < one.numbers.p
+    assert f"| {one.numbers.gain:.2g} | improved |" in as_markdown(better)

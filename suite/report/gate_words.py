@@ -31,10 +31,16 @@ def points(share: float) -> str:
 
 
 def drop(one: Finding) -> str:
-    """``a drop of 2.4 points [1.1, 3.9], p = 0.0004``; empty where nothing was paired."""
+    """``a drop of 2.4 points [1.1, 3.9], p = 0.0004``; empty where nothing was paired.
+
+    What improved is told as a gain, with the p-value of a gain.
+    """
     n = one.numbers
     if n is None:
         return ""
+    if one.verdict == "improved":
+        ends = f"[{points(-n.high)}, {points(-n.low)}]"
+        return f"a gain of {points(-n.drop)} points {ends}, p = {n.gain:.2g}"
     return f"a drop of {points(n.drop)} points [{points(n.low)}, {points(n.high)}], p = {n.p:.2g}"
 
 
@@ -121,7 +127,8 @@ def _row(one: Finding) -> tuple[str, ...]:
     numbers = ("", "", "")
     if n is not None:
         span = f"{points(n.drop)} [{points(n.low)}, {points(n.high)}]"
-        numbers = (escaped(span), f"{n.lost}/{n.won} of {n.count}", f"{n.p:.2g}")
+        p = n.gain if one.verdict == "improved" else n.p
+        numbers = (escaped(span), f"{n.lost}/{n.won} of {n.count}", f"{p:.2g}")
     names = escaped(one.entry), one.against, escaped(one.endpoint)
     word = f"**{one.verdict}**" if one.trips else one.verdict
     return (*names, _share(one.before), _share(one.after), *numbers, word)
