@@ -150,6 +150,16 @@ def test_markdown_escapes_what_could_be_markup() -> None:
     assert cells == head.count("|") == rule.count("|")
 
 
+def test_latex_is_bold_where_a_row_may_be_the_first() -> None:
+    tied = made("tied", [n != 1 for n in range(600)] + [False] * 400)
+    board = fold(FASHION_LINF, [made("best", first(600)), tied, made("third", first(500))])
+    text = as_latex(board)
+    assert text.count(r"\textbf{") == 2
+    for line in text.splitlines():
+        assert (r"& \textbf{" in line) == line.startswith("1")  # ranks 1 to 2
+    assert r"\textbf" not in as_latex(board, ["defense", "clean"])
+
+
 def test_latex_escapes_every_special_sign() -> None:
     text = as_latex(fold(FASHION_LINF, [made(NASTY, first(500))]))
     line = next(line for line in text.splitlines() if "script" in line)

@@ -24,13 +24,28 @@ def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]], below: str) -> s
 
 
 def as_latex(board: Board, only: Sequence[str] = ()) -> str:
-    r"""A tabular with the rules of booktabs (``\usepackage{booktabs}``)."""
-    return tabular(*cells(board, only), note(board))
+    r"""A tabular with the rules of booktabs (``\usepackage{booktabs}``).
+
+    The robust accuracy is bold of every row that may be the first.
+    """
+    heads, lines = cells(board, only)
+    text = [[latex(cell) for cell in line] for line in lines]
+    for row, line in zip(board.rows, text, strict=True):
+        if row.best == 1 and "robust" in heads:
+            place = heads.index("robust")
+            line[place] = rf"\textbf{{{line[place]}}}"
+    return _typeset(heads, text, note(board))
 
 
 def tabular(heads: Sequence[str], lines: Sequence[Sequence[str]], above: str) -> str:
     """Heads and lines as a tabular, with a comment above."""
-    text = [" & ".join(latex(cell) for cell in row) + r" \\" for row in (heads, *lines)]
+    return _typeset(heads, [[latex(cell) for cell in line] for line in lines], above)
+
+
+def _typeset(heads: Sequence[str], lines: Sequence[Sequence[str]], above: str) -> str:
+    """The same, of lines that are LaTeX already."""
+    rows = ([latex(head) for head in heads], *lines)
+    text = [" & ".join(row) + r" \\" for row in rows]
     return "\n".join(
         (
             "% " + above,
