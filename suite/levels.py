@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustbench_kd.catalogue import find, split_name
 from robustbench_kd.errors import BadRecord
 from robustbench_kd.files import read_bytes
 from robustbench_kd.ops.bits import discordant
@@ -24,12 +25,13 @@ MEANING = {
     "L1": "bits, counts and intervals agree, and what lies beside it is what it was made with",
     "L2": "the stored inputs were replayed: in the ball, in the box, answered as it says",
     "L3": "it was made again, and differs by no more than chance",
-    "L4": "an attack made for this very defense was tried and recorded",
+    "L4": "an attack that was made to break this very defense was among those tried",
 }
 NOISE = 0.05  # a re-run that differs with a smaller p-value is no confirmation
 NO_REPLAY = "its stored inputs were not replayed"
 NO_RERUN = "no re-run of it was given"
-NO_ADAPTIVE = "records do not say whether an attack was made for the defense"
+NO_ADAPTIVE = "no attack of its panel was made to break"
+NOT_YET = "the levels below come first"
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ def level_of(path: Path, *, replayed: bool = False, reruns: Sequence[Record] = (
         "L1": _sound(path),
         "L2": "" if replayed else NO_REPLAY,
         "L3": _again(path, reruns),
-        "L4": NO_ADAPTIVE,
     }
+    why["L4"] = NOT_YET if any(why.values()) else _adapted(path)
     name = ""
     for level, reason in why.items():
         if reason:
@@ -107,6 +109,17 @@ def _again(path: Path, reruns: Sequence[Record]) -> str:
         if mcnemar_two_sided(lost, won) <= NOISE:
             return f"a re-run breaks {lost} more images and {won} fewer, which is no chance"
     return "" if about else NO_RERUN
+
+
+def _adapted(path: Path) -> str:
+    """Why no attack of the panel is an adaptive one; attacks say themselves whom they are for."""
+    record = read_any(path)
+    defense = record.defense["name"]
+    for cell in record.cells if isinstance(record, Record) else ():
+        attack = find("attacks", split_name(cell.attack)[0]).load()
+        if defense in getattr(attack, "made_for", ()):
+            return ""
+    return f"{NO_ADAPTIVE} {defense}"
 
 
 def _question(record: Record) -> str:

@@ -11,10 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from ledger import cell, first, made
+from robustbench_kd.catalogue import entries
 from robustbench_kd.cli import main
 from robustbench_kd.levels import MEANING, level_of
 from robustbench_kd.places import shipped
 from robustbench_kd.records import Record, digest
+from robustbench_kd.report.gathering import gather
+from robustbench_kd.report.sections.provenance import provenance
 from robustbench_kd.shelf import load_record, save_record
 
 COMMITTED = next(iter(sorted((shipped("records") / "digits-linf").glob("ard--*.json"))))
@@ -100,10 +103,34 @@ def test_a_rerun_that_breaks_far_more_is_no_confirmation(record: Path) -> None:
     assert "no chance" in found.missing["L3"]
 
 
-def test_nothing_reaches_l4_since_no_record_tells_of_an_adaptive_attack(record: Path) -> None:
+def test_l4_asks_for_an_attack_that_was_made_to_break_the_defense(record: Path) -> None:
     found = level_of(record, replayed=True, reruns=[rerun(record)])
-    assert set(found.missing) == {"L4"}
+    assert dict(found.missing) == {"L4": "no attack of its panel was made to break ard"}
     assert set(MEANING) == {"L0", "L1", "L2", "L3", "L4"}
+    # Carlini & Wagner made theirs against defensive distillation, and it is in the panel.
+    body = json.loads(record.read_text(encoding="utf-8"))
+    del body["id"]
+    body["defense"] |= {"name": "defensive-distillation", "label": "defensive-distillation"}
+    record.write_text(json.dumps({**body, "id": digest(body)}), encoding="utf-8")
+    assert level_of(record, replayed=True, reruns=[rerun(record)]).name == "L4"
+    assert level_of(record, replayed=True).name == "L2"  # it is no short cut
+
+
+def test_attacks_name_defenses_that_there_are() -> None:
+    named = {
+        name: set(getattr(entry.load(), "made_for", ()))
+        for name, entry in entries("attacks").items()
+    }
+    assert named["carlini-wagner"] == {"defensive-distillation"}
+    assert set().union(*named.values()) <= set(entries("defenses"))
+
+
+def test_a_page_says_how_far_its_records_were_checked(record: Path) -> None:
+    (found,) = gather([record]).boards
+    assert "level L1" in provenance(found).words[1]
+    record.with_suffix(".safetensors").unlink()
+    (found,) = gather([record]).boards
+    assert "level L0" in provenance(found).words[1]
 
 
 def test_every_kind_of_committed_record_is_sound() -> None:

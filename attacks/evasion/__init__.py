@@ -26,6 +26,7 @@ class Evasion(ABC):
     """Hands the data back untouched, then moves the test inputs within a ball.
 
     A new attack derives from this, sets ``name`` and ``source``, and writes ``perturb``.
+    ``made_for`` names the defenses that its paper made it to break: only for those is it adaptive.
 
     Args:
         eps: radius of the ball, in pixel units of [0, 1]; ``norm`` is its kind.
@@ -39,6 +40,7 @@ class Evasion(ABC):
     meets: ClassVar[type] = WhiteBox
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     sight: ClassVar[Literal["weights", "scores", "answers"]] = "weights"
+    made_for: ClassVar[tuple[str, ...]] = ()
 
     eps: float = 0.1
     norm: Norm = "linf"

@@ -31,6 +31,7 @@ class CarliniWagner(Evasion):
 
     name: ClassVar[str] = "carlini-wagner"
     source: ClassVar[str] = "Carlini & Wagner 2017, Towards evaluating the robustness, sec. VI.A"
+    made_for: ClassVar[tuple[str, ...]] = ("defensive-distillation",)
     norms: ClassVar[tuple[str, ...]] = ("l2",)
 
     eps: float = 1.0

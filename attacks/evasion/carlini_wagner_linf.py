@@ -26,6 +26,7 @@ class CarliniWagnerLinf(Evasion):
 
     name: ClassVar[str] = "carlini-wagner-linf"
     source: ClassVar[str] = "Carlini & Wagner 2017, loss f6; by PGD: Madry et al. 2018, sec. 5"
+    made_for: ClassVar[tuple[str, ...]] = ("defensive-distillation",)
 
     steps: int = 30
     restarts: int = 1

@@ -43,7 +43,7 @@ def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
         return facts | _board(thing)
     facts["summary"] = entry.summary()
     facts["about"] = inspect.cleandoc(thing.__doc__ or "")
-    for name in ("source", "formula", "starts_from", "net", "nets", "media"):
+    for name in ("source", "made_for", "formula", "starts_from", "net", "nets", "media"):
         value = getattr(thing, name, None)
         if isinstance(value, property | cached_property):  # it hangs on settings
             value = getattr(thing(), name)

@@ -50,6 +50,7 @@ def verifying(
       L1  bits, counts and intervals agree, and so does the file beside it
       L2  the stored inputs were replayed
       L3  the --rerun differs by no more than chance
+      L4  and an attack that was made to break this very defense was among those tried
     """
     options.use_threads(threads)
     paths = [path for given in records for path in _inside(given)]
@@ -63,7 +64,7 @@ def verifying(
         for one in found:
             word = "confirmed" if one["confirmed"] else "REFUTED"
             click.echo(f"{word}: {one['words']}; level {one['level']['name'] or 'none'}")
-            for level in ("L3",) if again else ():
+            for level in ("L3", "L4") if again else ():
                 if reason := one["level"]["not_reached"].get(level):
                     click.echo(f"  not {level}: {reason}")
     return int(not all(one["confirmed"] for one in found))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from robustbench_kd.levels import level_of
 from robustbench_kd.records import Json
 from robustbench_kd.report.blocks import Block, Cell, Facts, Kept, Section, Table, number, word
 
-HEADS = ("record", "about", "seed", "file", "schema", "examples", "versions", "CPU seconds")
+HEADS = (
+    *("record", "about", "seed", "file"),
+    *("schema", "examples", "versions", "level", "CPU seconds"),
+)
 NOTE = (
     "A record is named by the first 12 digits of the SHA-256 of everything in it, and so are the "
-    "examples; a damaged or edited one is refused. verify asks the networks again."
+    "examples; a damaged or edited one is refused. Level L1: bits, counts and intervals agree, and "
+    "so does the file beside it. verify asks the networks again (L2), and compares a re-run (L3)."
 )
 
 
@@ -82,6 +87,9 @@ def _line(facts: Facts, record: Kept) -> tuple[Cell, ...]:
         word(body["schema"]),
         word(str(body["data"].get("examples", ""))[:12]),
         word(versions),
+        word(
+            facts.once(("level", id(record)), lambda: level_of(facts.path(record)).name or "none")
+        ),
         number(seconds, f"{seconds:,.1f}"),
     )
 
