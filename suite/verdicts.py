@@ -7,7 +7,7 @@ from typing import Literal
 
 from robustbench_kd.errors import BadSetting
 from robustbench_kd.ops.pairing import ONE_SIDED, Test, tango
-from robustbench_kd.ops.power import detectable
+from robustbench_kd.ops.power import detectable, enough
 
 Verdict = Literal[
     "ok",
@@ -69,7 +69,8 @@ class Comparison:
     p-value that as much is lost by chance (McNemar), ``gain`` the same of what was won, both
     adjusted where several endpoints were tested. ``detectable`` is the smallest drop that so many
     examples show in four cases of five, where each way as many change for no reason as the fewer of
-    lost and won; none where there is no such drop.
+    lost and won; none where there is no such drop. ``enough`` is about how many examples would show
+    a drop of the margin, where these do not.
     """
 
     lost: int
@@ -83,6 +84,7 @@ class Comparison:
     p: float
     gain: float
     detectable: float | None
+    enough: int | None
     margin: float
     verdict: Verdict
 
@@ -125,6 +127,7 @@ def weigh(
             verdict = "changed"
         elif verdict == "regressed" and rules.strict:
             verdict = "inconclusive"
+    seen, wanted = (None, None) if tests is None else _seen(lost, won, count, margin, rules, tests)
     return Comparison(
         lost=lost,
         won=won,
@@ -136,15 +139,23 @@ def weigh(
         most=most,
         p=p,
         gain=gain,
-        detectable=None if tests is None else _seen(lost, won, count, rules, tests),
+        detectable=seen,
+        enough=wanted,
         margin=margin,
         verdict=verdict,
     )
 
 
-def _seen(lost: int, won: int, count: int, rules: Rules, tests: int) -> float | None:
-    """The smallest drop that is likely shown at the churn that was seen."""
-    return detectable(count, min(lost, won) / count, rules.alpha / tests, rules.test)
+def _seen(
+    lost: int, won: int, count: int, margin: float, rules: Rules, tests: int
+) -> tuple[float | None, int | None]:
+    """The smallest drop that is likely shown at this churn; how many would show the margin."""
+    churn, alpha = min(lost, won) / count, rules.alpha / tests
+    least = detectable(count, churn, alpha, rules.test)
+    shown = least is not None and least <= margin
+    if shown or margin == 0 or 2 * churn + margin > 1:
+        return least, None
+    return least, enough(margin, churn, alpha)
 
 
 @dataclass(frozen=True)

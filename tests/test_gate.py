@@ -392,7 +392,7 @@ def test_the_first_line_says_what_the_slice_can_see() -> None:
         "1000 examples can show a drop of 0.6 points or more"
     )
     few = gate([Pair("x", "old", *(snapshot(made("a", first(60, 100))),) * 2)], Rules())
-    assert "more than the margin: take more examples" in headline(few)
+    assert "more than the margin: take about 310 examples" in headline(few)
     with pytest.raises(BadSetting):
         Rules(alpha=1)
 

@@ -18,7 +18,7 @@ from robustbench_kd.gating import judged
 from robustbench_kd.ops.bits import pack, unpack
 from robustbench_kd.ops.multiplicity import holm
 from robustbench_kd.ops.pairing import mcnemar_exact, mcnemar_midp, tango
-from robustbench_kd.ops.power import POWER, critical, detectable, power
+from robustbench_kd.ops.power import POWER, critical, detectable, enough, power
 from robustbench_kd.verdicts import MEANS, Rules, Verdict, weigh
 
 RULES = Rules()
@@ -103,6 +103,27 @@ def test_the_smallest_detectable_drop_is_the_computed_one(
         mid = detectable(count, churn, alpha)
         assert mid is not None
         assert mid < found
+
+
+@pytest.mark.parametrize(
+    ("drop", "churn"), [(0.02, 0.01), (0.02, 0.05), (0.01, 0.01), (0.05, 0.02), (0.3, 0.1)]
+)
+def test_so_many_examples_show_a_drop_and_a_fifth_fewer_do_not(drop: float, churn: float) -> None:
+    found = enough(drop, churn)
+    assert power(found, drop, churn) == pytest.approx(POWER, abs=0.05)
+    assert power(int(0.8 * found), drop, churn) < POWER - 0.02
+    assert enough(drop, churn, 0.01) > found
+
+
+def test_how_many_examples_are_wanted_is_told_only_where_there_are_too_few() -> None:
+    assert weigh(10, 10, 1000, 0.02, RULES).enough is None
+    few = weigh(2, 2, 200, 0.02, RULES)
+    assert few.enough == enough(0.02, 0.01)
+    assert few.enough > 200  # type: ignore[operator]
+    assert weigh(2, 2, 200, 0.02, RULES, tests=48).enough > few.enough  # type: ignore[operator]
+    assert weigh(2, 2, 200, 0.0, RULES).enough is None  # no number shows a drop of nothing
+    with pytest.raises(ValueError, match="no number of examples"):
+        enough(0, 0.1)
 
 
 def test_where_no_drop_can_be_shown_there_is_no_smallest_one() -> None:

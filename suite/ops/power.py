@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from math import ceil, exp, floor, lgamma, log, sqrt
+from statistics import NormalDist
 
 from robustbench_kd.ops.pairing import ONE_SIDED, Test
 
@@ -79,6 +80,24 @@ def detectable(
         else:
             high = middle
     return high
+
+
+def enough(drop: float, churn: float, alpha: float = 0.05) -> int:
+    """About how many examples show a drop with the wanted power, rounded up to two digits.
+
+    The normal approximation of Connor 1987 (Biometrics 43:207-211), which needs no search; at
+    small numbers the exact power is a few points off.
+
+    Raises:
+        ValueError: for shares that no network can have, or for no drop at all.
+    """
+    if not (drop > 0 and churn >= 0 and 2 * churn + drop <= 1):
+        raise ValueError(f"no number of examples shows a drop of {drop:g} at {churn:g} churn")
+    differ, z = 2 * churn + drop, NormalDist().inv_cdf
+    root = z(1 - alpha) * sqrt(differ) + z(POWER) * sqrt(differ - drop**2)
+    count = ceil((root / drop) ** 2)
+    digit = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // digit) * digit
 
 
 def _likely(count: int, share: float) -> Iterator[tuple[int, float]]:

@@ -62,7 +62,9 @@ def sight(gate: Gate) -> str:
         return f"{count} examples can show no drop at all at this churn"
     least = max(n.detectable or 0 for n in seen)
     short = least > max(n.margin for n in seen)
-    more = ", which is more than the margin: take more examples" if short else ""
+    wanted = max((n.enough or 0 for n in seen), default=0)
+    number = f"about {wanted:,}" if wanted else "more"
+    more = f", which is more than the margin: take {number} examples" if short else ""
     return f"{count} examples can show a drop of {points(least)} points or more{more}"
 
 
