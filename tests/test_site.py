@@ -99,6 +99,27 @@ def test_records_are_offered_as_they_are(site: Path, records: Path) -> None:
         assert (site / "records" / board / path.name).read_bytes() == path.read_bytes()
 
 
+def test_what_a_page_offers_can_be_verified_where_it_was_put(tmp_path: Path) -> None:
+    paths = sorted((shipped("records") / "digits-linf").glob("ard--*.json"))
+    paths += sorted((shipped("records") / "digits-poisoning").glob("witches-brew--*.json"))[:1]
+    build(gather(paths).boards, tmp_path)
+    for folder in sorted((tmp_path / "records").iterdir()):
+        assert list(folder.glob("*.safetensors"))
+        ran = CliRunner().invoke(main, ["verify", str(folder)])
+        assert ran.exit_code == 0, ran.output
+        assert ran.stdout.rstrip().endswith("; level L2")
+    for page in pages(tmp_path):
+        if page.name != "index.html":
+            offered = Links(page.read_text(encoding="utf-8")).found
+            assert any(link.endswith(".safetensors") for link in offered)
+
+
+def test_a_board_says_what_it_asks_on_its_page_and_in_the_index(site: Path) -> None:
+    asked = "Fashion-MNIST under small changes of every pixel: evasion against distilled students."
+    for page in (site / "index.html", site / "boards" / "fashion-linf" / "index.html"):
+        assert asked in page.read_text(encoding="utf-8")
+
+
 def test_a_hostile_name_makes_neither_markup_nor_a_path(site: Path) -> None:
     for page in pages(site):
         assert "<script>alert" not in page.read_text(encoding="utf-8")

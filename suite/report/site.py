@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from robustbench_kd.catalogue import find
+from robustbench_kd.exposed import Probed
 from robustbench_kd.files import expect_writable, read_bytes, write_whole
-from robustbench_kd.report.blocks import Facts, Row, Table, number, word
+from robustbench_kd.inheritance import Planted
+from robustbench_kd.records import Record
+from robustbench_kd.report.blocks import Entry, Facts, Row, Table, number, word
 from robustbench_kd.report.page import ASSETS, Said, as_latex, as_markdown, counted, part, render
 from robustbench_kd.report.sections import rows
+from robustbench_kd.shelf import proof_of
 
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
@@ -54,6 +59,7 @@ def _board(facts: Facts, out: Path) -> list[Path]:
         policy=POLICY,
         root=UP,
         title=title,
+        lead=about(name),
         trail=(("Boards", UP + "index.html"),),
         count=len(facts.entries),
         sections=said.sections,
@@ -64,25 +70,44 @@ def _board(facts: Facts, out: Path) -> list[Path]:
     written.append(_put(folder / f"{name}.md", as_markdown([said]).encode()))
     written.append(_put(folder / f"{name}.tex", as_latex([said]).encode()))
     written += [_put(folder / f"{page.slug}.html", _row(facts, page).encode()) for page in pages]
-    for entry in facts.entries:
-        written.append(_put(out / "records" / name / entry.path.name, read_bytes(entry.path)))
+    shown = {file for entry in facts.entries for file in (entry.path, *evidence(entry))}
+    written += [
+        _put(out / "records" / name / file.name, read_bytes(file)) for file in sorted(shown)
+    ]
     return written
+
+
+def about(board: str) -> str:
+    """What a board asks, in the sentence that its file begins with."""
+    return find("leaderboards", board).summary()
+
+
+def evidence(entry: Entry) -> tuple[Path, ...]:
+    """The file that a record names by its digest, where it lies beside the record."""
+    if not isinstance(entry.record, Record | Planted | Probed):
+        return ()
+    proof = proof_of(entry.record, entry.path)
+    return (proof[0],) if proof and proof[0].is_file() else ()
 
 
 def _row(facts: Facts, page: Row) -> str:
     name = facts.contest.name
     blocks = [Said(f"part{n}", title, block) for n, (title, block) in enumerate(page.blocks)]
-    records = [facts.path(record).name for record in page.records]
+    entries = [Entry(facts.path(record), record) for record in page.records]
+    files = [("Record", entry.path.name) for entry in entries]
+    proofs = dict.fromkeys(file.name for entry in entries for file in evidence(entry))
+    files += [("Evidence", name) for name in proofs]
     return render(
         "board.html.j2",
         policy=POLICY,
         root=UP,
         title=page.title,
         trail=(("Boards", UP + "index.html"), (facts.contest.title, "index.html")),
-        count=len(records),
+        lead="",
+        count=len(entries),
         sections=blocks,
         missing=(),
-        downloads=[(f"Record {file}", f"{UP}records/{name}/{file}") for file in records],
+        downloads=[(f"{what} {file}", f"{UP}records/{name}/{file}") for what, file in files],
     )
 
 
@@ -90,6 +115,7 @@ def _contents(found: Sequence[Facts]) -> Table:
     lines = tuple(
         (
             word(facts.contest.title, href=f"boards/{facts.contest.name}/index.html"),
+            word(about(facts.contest.name)),
             word(facts.contest.scenario),
             word(facts.contest.door),
             number(len(facts.contest.panel)),
@@ -98,7 +124,7 @@ def _contents(found: Sequence[Facts]) -> Table:
         )
         for facts in found
     )
-    heads = ("board", "scenario", "door", "attacks", "defenses", "records")
+    heads = ("board", "about", "scenario", "door", "attacks", "defenses", "records")
     return Table("Leaderboards", heads, lines, facets=("scenario", "door"))
 
 

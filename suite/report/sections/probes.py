@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from robustbench_kd.exposed import SCHEMA, Probed, parse_probed
@@ -111,8 +111,15 @@ def _frontier(canvas: Canvas, found: Sequence[Case]) -> None:
     key_below(canvas, axes)
 
 
+def _about(question: str) -> Callable[[Facts], Block | None]:
+    """The table where it answers this question."""
+    return lambda facts: table(facts) if facts.contest.rank_by == question else None
+
+
 SECTIONS = (
-    Section("exposure", "What was exposed", 12, table),
+    Section("exposure", "What was exposed", 12, _about("exposure")),
+    Section("bias", "What students repeat", 12, _about("bias")),
+    Section("removal", "What repairs remove", 12, _about("removal")),
     Section("frontier", "Exposure frontier", 44, frontier),
 )
 ROWS = (pages,)
