@@ -241,10 +241,15 @@ def test_a_radius_curve_joins_records_of_one_network_and_starts_clean() -> None:
         return made("a", first(hits), weights=weights, threat={"norm": "linf", "eps": eps})
 
     (points,) = by_radius([at(0.2, 100), at(0.1, 400), at(0.3, 50, "other")]).values()
-    assert [(eps, share.hits) for eps, share in points] == [(0.0, 1000), (0.1, 400), (0.2, 100)]
+    assert [(eps, share.hits) for eps, share, _ in points] == [(0.0, 1000), (0.1, 400), (0.2, 100)]
     assert by_radius([at(0.1, 400), at(0.2, 100, "other")]) == {}
     shown = part(facts(at(0.1, 400), at(0.2, 100)))
     assert any(said.key == "fashion-linf-curve" for said in shown.sections)
+    # What stands in a curve is not listed once more below the ranking; what stands in none is.
+    whole = facts(at(0.1, 400), at(0.2, 100), at(0.3, 50, "other"))
+    (ranked,) = (s.block for s in part(whole).sections if s.key == "fashion-linf-ranking")
+    remarks = [line[-1].text for line in ranked.tables[0].lines]
+    assert remarks == ["none", "not ranked: another ball: linf 0.3"]
 
 
 def test_inheritance_is_counted_where_the_teacher_has_a_record_of_the_same_examples() -> None:

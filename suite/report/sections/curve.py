@@ -8,15 +8,15 @@ from robustbench_kd.records import Record, Share
 from robustbench_kd.report.blocks import Block, Facts, Figure, Section, Table, number, shown, word
 from robustbench_kd.report.figures import MARKS, TONES, Canvas, key_below, named, sketch
 
-Curves = Mapping[str, Sequence[tuple[float, Share]]]
+Point = tuple[float, Share, Record | None]  # at radius zero no record stands behind it
+Curves = Mapping[str, Sequence[Point]]
 
 
 def curves(facts: Facts) -> Block | str | None:
     """One line a student; at radius zero stands the clean accuracy."""
-    records = facts.of(Record)
-    if not records:
+    found = curves_in(facts)
+    if not facts.of(Record):
         return None
-    found = by_radius(records)
     if not found:
         return "robust accuracy against eps: no student was tried at more than one radius"
     words = (
@@ -24,9 +24,14 @@ def curves(facts: Facts) -> Block | str | None:
         "intervals; at radius 0 stands the clean accuracy. An honest curve falls towards zero."
     )
     lines = tuple(
-        (word(name), number(eps, f"{eps:g}"), shown(share), number(share.count))
+        (
+            word(name, href=facts.links.get(facts.body(record)["id"], "") if record else ""),
+            number(eps, f"{eps:g}"),
+            shown(share),
+            number(share.count),
+        )
         for name, points in found.items()
-        for eps, share in points
+        for eps, share, record in points
     )
     height = 3.2 + 0.17 * ((len(found) + 1) // 2)
     table = Table("Robust accuracy by radius", ("student", "eps", "robust", "images"), lines)
@@ -34,28 +39,34 @@ def curves(facts: Facts) -> Block | str | None:
     return Block(figures=(figure,), tables=(table,))
 
 
-def by_radius(records: Sequence[Record]) -> dict[str, list[tuple[float, Share]]]:
-    """Student -> (radius, robust accuracy), from records that ask the same of the same network."""
+def curves_in(facts: Facts) -> Curves:
+    """The curves of a board's records."""
+    return facts.once("curves", lambda: by_radius(facts.of(Record)))
+
+
+def by_radius(records: Sequence[Record]) -> dict[str, list[Point]]:
+    """Student -> its points, from records that ask the same of the same network."""
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         panel = ",".join(cell.attack for cell in record.cells)
         same = (record.threat["norm"], panel, record.data["ids"], record.data["examples"])
         groups.setdefault((record.label, record.model["weights"], *same), []).append(record)
-    found: dict[str, list[tuple[float, Share]]] = {}
+    found: dict[str, list[Point]] = {}
     for (label, weights, *_), members in sorted(groups.items()):
-        points = {record.threat["eps"]: record.worst for record in members}
-        if len(points) < 2:
+        by_eps = {record.threat["eps"]: record for record in members}
+        if len(by_eps) < 2:
             continue
+        points: list[Point] = [(eps, by_eps[eps].worst, by_eps[eps]) for eps in sorted(by_eps)]
         name = f"{label}, seed {members[0].seed}"
         name = f"{name} #{weights[:6]}" if name in found else name
-        found[name] = sorted(({0.0: members[0].clean} | points).items())
+        found[name] = points if 0.0 in by_eps else [(0.0, members[0].clean, None), *points]
     return found
 
 
 def _draw(canvas: Canvas, found: Curves) -> None:
     axes = canvas.add_subplot()
     for n, (name, points) in enumerate(found.items()):
-        x, shares = [eps for eps, _ in points], [share for _, share in points]
+        x, shares = [eps for eps, *_ in points], [share for _, share, _ in points]
         tone = TONES[n % len(TONES)]
         bounds = [share.interval for share in shares]
         axes.fill_between(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from robustbench_kd.records import SCHEMA, Record, parse_body
 from robustbench_kd.report.blocks import Block, Cell, Facts, Section, Table, number, shown, word
 from robustbench_kd.report.board import Board, Row, fold
+from robustbench_kd.report.sections.curve import curves_in
 from robustbench_kd.report.texts import note, seeds
 
 READS = {SCHEMA.partition("/")[0]: parse_body}
@@ -38,11 +39,13 @@ def rows_in(facts: Facts) -> list[Row]:
 
 
 def ranking(facts: Facts) -> Block | None:
-    """Who ranks where."""
+    """Who ranks where, and who does not; records at other radii stand in their curve."""
     board = board_in(facts)
     if board is None:
         return None
-    every = [(row, "") for row in board.rows] + list(board.outside)
+    drawn = {id(record) for points in curves_in(facts).values() for *_, record in points}
+    out = [(row, reason) for row, reason in board.outside if id(row.record) not in drawn]
+    every = [(row, "") for row in board.rows] + (out or ([] if board.rows else list(board.outside)))
     names = tuple(cell.attack for cell in every[0][0].record.cells[1:])
     spread = any(row.wide for row, _ in every)
     joined = any(row.known for row, _ in every)
