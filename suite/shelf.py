@@ -187,12 +187,22 @@ class Stock:
 def take_stock(folder: str | Path | None, board: str, schema: str = RECORD) -> Stock:
     """All that a folder (the committed records unless given) holds of a board.
 
-    What is damaged, of another kind or of a future schema, or a copy of another file is refused by
-    name, and the rest stays usable; nothing is skipped in silence.
+    Records lie in a folder of their board's name, or directly in the one that is given. What is
+    damaged, of another kind or of a future schema, or a copy of another file is refused by name,
+    and the rest stays usable; nothing is skipped in silence.
     """
     root = Path(folder) if folder is not None else shipped("records")
     paths = sorted(root.glob(f"{board}/*.json"))
+    paths += [path for path in sorted(root.glob("*.json")) if _may_be_about(board, path)]
     return stock_of(paths, lambda body, path: _read_as(schema, body, path))
+
+
+def _may_be_about(board: str, path: Path) -> bool:
+    """Whether a file is about a board; one that cannot be read may be."""
+    try:
+        return bool(_body(path).get("board", board) == board)
+    except BadRecord:
+        return True
 
 
 def stock_of(paths: Iterable[Path], read: Callable[[Json, Path], Any]) -> Stock:

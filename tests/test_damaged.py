@@ -191,3 +191,20 @@ def test_a_choice_that_leaves_nobody_has_its_code(tmp_path: Path, args: tuple[st
     ran = board(tmp_path, *args)
     assert ran.exit_code == (2 if "nobody" in args else 5)
     assert len(ran.stderr.splitlines()) == 1
+
+
+def test_records_that_lie_directly_in_the_folder_are_found_and_those_of_other_boards_left(
+    tmp_path: Path,
+) -> None:
+    for name, body in (
+        ("good.json", GOOD),
+        ("elsewhere.json", made("a", first(9), board="digits-linf").json()),
+        ("cut.json", "{"),
+    ):
+        put(tmp_path, name, body).rename(tmp_path / name)
+    ran = board(tmp_path, "--json")
+    found = json.loads(ran.stdout)
+    assert ran.exit_code == 2
+    assert [row["defense"] for row in found["rows"]] == ["good"]
+    (said,) = found["refused"]
+    assert str(tmp_path / "cut.json") in said

@@ -115,7 +115,7 @@ def leaderboard(
 
     contest = board_of(board)
     if records is not None and not records.is_dir():
-        raise MissingData(f"there is no folder {records}; records lie in DIR/{board}/*.json")
+        raise MissingData(f"there is no folder {records}; records lie in DIR or in DIR/{board}")
     form = "json" if as_json and form not in exporting.CARDS else form
     exporting.expect_possible(form, defense)
     only = [name.strip() for name in columns.split(",") if name.strip()]
