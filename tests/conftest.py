@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -11,8 +12,10 @@ from jaxtyping import install_import_hook
 
 CHECKED = ("ops", "attacks", "defenses", "judge", "train", "subjects", "nets")
 
-# Before anything of ours is imported: shapes and types of every call in these rooms are checked.
-install_import_hook([f"robustbench_kd.{room}" for room in CHECKED], "checking.checker")
+# Before anything of ours is imported: shapes and types of every call in these rooms are checked,
+# but where seconds are to be told.
+if "--benchmark-enable" not in sys.argv:
+    install_import_hook([f"robustbench_kd.{room}" for room in CHECKED], "checking.checker")
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("house", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("house")

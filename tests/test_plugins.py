@@ -175,7 +175,9 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     files = {"bad_attacks.py": lawbreakers.ATTACKS, "bad_defenses.py": lawbreakers.DEFENSES}
     site = put(tmp_path_factory.mktemp("site"), points, {**FILES, **files})
     names = " or ".join(name for named in points.values() for name in named)
-    told = run(site, "-m", "pytest", "tests/laws", "-q", "-rA", "--tb=no", "-k", names).stdout
+    told = run(
+        site, "-m", "pytest", "tests/laws", "-n0", "-q", "-rA", "--tb=no", "-k", names
+    ).stdout
     outcomes: dict[str, set[str]] = {"PASSED": set(), "FAILED": set(), "ERROR": set()}
     for outcome, law in re.findall(r"^(PASSED|FAILED|ERROR) \S+::(\S+)", told, re.MULTILINE):
         outcomes[outcome].add(law)
