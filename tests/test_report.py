@@ -418,3 +418,13 @@ def test_the_page_of_every_committed_record_is_small() -> None:
     assert len(page.encode()) < 2_000_000
     assert page.count("<i style=") > 1_000
     assert page.count("<svg") > 20
+
+
+def test_a_record_of_one_attack_is_told_by_it_and_the_defense_names_its_line() -> None:
+    (found,) = gather([], "text-bias").boards
+    said = {one.key: one.block for one in part(found).sections}
+    table = said["text-bias-bias"].tables[0]
+    assert table.heads[table.lead - 1] == "defense"
+    (origins,) = said["text-bias-provenance"].tables
+    place = origins.heads.index("about")
+    assert all(line[place].text.startswith("bias-injection") for line in origins.lines)

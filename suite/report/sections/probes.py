@@ -31,13 +31,12 @@ def table(facts: Facts) -> Block | None:
         return None
     heads, texts = _told(facts, found)
     names = [head for head in ("attack", "defense") if head in heads]
-    lines = []
+    lines, place = [], heads.index("defense")
     for case, line in zip(found, texts, strict=True):
         cells = [_cell(text, head in names) for head, text in zip(heads, line, strict=True)]
-        place = heads.index("defense")
         cells[place] = word(line[place], href=facts.links.get(facts.body(case.first)["id"], ""))
         lines.append(tuple(cells))
-    whole = Table(facts.contest.title, heads, tuple(lines), tuple(names), lead=len(names))
+    whole = Table(facts.contest.title, heads, tuple(lines), tuple(names), lead=place + 1)
     return Block(words=(_view(facts).note(facts.contest, found),), tables=(whole,))
 
 

@@ -56,9 +56,8 @@ def commands(facts: Facts, record: Kept) -> list[str]:
     made += ["--train"] if "subjects" in body else []  # networks of its own, which do not ship
     made += [f"--board {shlex.quote(record.board)}"]
     made += [f"--model MODULE:FACTORY --name {name}" if yours else f"--defense {name}"]
-    alone = [body["attack"]] if body.get("attack") else list(body.get("attacks", ()))
-    if len(alone) == 1:  # else they were planted together, and are asked together
-        made.append(f"--attack {shlex.quote(str(alone[0]))}")
+    if attack := alone(body):
+        made.append(f"--attack {shlex.quote(attack)}")
     eps = body.get("threat", {}).get("eps")
     if eps not in (None, facts.contest.budget.amount):
         made.append(f"--eps {eps:g}")
@@ -66,6 +65,12 @@ def commands(facts: Facts, record: Kept) -> list[str]:
         made.append(f"--limit {body['limit']}")
     again = f"{' '.join(made)} --seed {body.get('seed', 0)}"
     return [again, f"robustbench-kd verify {file}"]
+
+
+def alone(body: Json) -> str:
+    """The attack that a record is about; empty where several were planted together."""
+    attacks = [body["attack"]] if body.get("attack") else list(body.get("attacks", ()))
+    return str(attacks[0]) if len(attacks) == 1 else ""
 
 
 def label_of(body: Json) -> str:
@@ -76,7 +81,7 @@ def label_of(body: Json) -> str:
 
 def _line(facts: Facts, record: Kept) -> tuple[Cell, ...]:
     body = facts.body(record)
-    about = " on ".join(str(part) for part in (body.get("attack"), label_of(body)) if part)
+    about = " on ".join(part for part in (alone(body), label_of(body)) if part)
     versions = ", ".join(f"{name} {said}" for name, said in sorted(body["versions"].items()))
     seconds = float(body.get("spent", {}).get("cpu_seconds", 0.0))
     return (
