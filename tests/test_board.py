@@ -21,6 +21,7 @@ from robustbench_kd.records import Record
 from robustbench_kd.report.best import best_known
 from robustbench_kd.report.board import Board, fold, fold_with
 from robustbench_kd.report.filters import Wanted, chosen
+from robustbench_kd.report.signature import signature
 from robustbench_kd.report.standing import farthest, standing
 from robustbench_kd.report.tables import as_csv, as_json
 from robustbench_kd.report.terminal import board_table, entrant_table, remarks
@@ -148,6 +149,31 @@ def test_markdown_escapes_what_could_be_markup() -> None:
     assert "\\|x\\_y" in line
     cells = line.replace("\\|", "").count("|")
     assert cells == head.count("|") == rule.count("|")
+
+
+def test_a_signature_is_that_of_the_question_and_not_of_the_answers() -> None:
+    def signed(**other: object) -> str:
+        return signature(fold(FASHION_LINF, [made("a", first(600), **other)]))  # type: ignore[arg-type]
+
+    plain = signed()
+    assert plain.startswith("robustbench-kd:unknown|board:fashion-linf|data:fashion@e|n:1000|")
+    assert "|linf:0.1|" in plain
+    answers = (made("b", first(9)), made("c", first(600), seed=3, weights="w", doubts=("masked",)))
+    for record in answers:
+        assert signature(fold(FASHION_LINF, [record])) == plain
+    settings = tuple(cell(attack, first(600)) for attack in PANEL[:-1])
+    last = replace(cell(PANEL[-1], first(600)), settings={"eps": 0.1, "steps": 7})
+    data = made("a", first(600)).data
+    asked = [
+        signed(data={**data, "ids": "others"}),
+        signed(data={**data, "examples": "others"}),
+        signed(data={**data, "edition": "others"}),
+        signed(cells=(*settings, last)),
+        signed(versions={"torch": "3"}),
+        signature(fold(FASHION_LINF, [made("a", first(600, 900))])),
+    ]
+    assert len({plain, *asked}) == 1 + len(asked)
+    assert signature(fold(FASHION_LINF, [])) == ""
 
 
 def test_latex_is_bold_where_a_row_may_be_the_first() -> None:

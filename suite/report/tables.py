@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from robustbench_kd.records import Json, Share
 from robustbench_kd.report.board import Board, Row
+from robustbench_kd.report.signature import signature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,7 @@ def as_json(board: Board, levels: Mapping[str, str] | None = None) -> Json:
         "title": board.contest.title,
         "rank_by": board.contest.rank_by,
         "only": board.only or None,
+        "signature": signature(board) or None,
         "rows": [entry(row, levels) for row in board.rows],
         "outside": [{**entry(row, levels), "reason": reason} for row, reason in board.outside],
     }

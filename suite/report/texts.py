@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from robustbench_kd.errors import UnknownName
 from robustbench_kd.report.board import Board, Row
 from robustbench_kd.report.escaping import latex, markdown
+from robustbench_kd.report.signature import signature
 
 # Columns that stand on the left.
 WORDS = ("rank", "attack", "defense", "teachers", "verdict", "doubts")
@@ -26,7 +27,8 @@ def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]], below: str) -> s
 def as_latex(board: Board, only: Sequence[str] = ()) -> str:
     r"""A tabular with the rules of booktabs (``\usepackage{booktabs}``).
 
-    The robust accuracy is bold of every row that may be the first.
+    The robust accuracy is bold of every row that may be the first; the comment above says, by its
+    signature, which question the table answers.
     """
     heads, lines = cells(board, only)
     text = [[latex(cell) for cell in line] for line in lines]
@@ -34,7 +36,7 @@ def as_latex(board: Board, only: Sequence[str] = ()) -> str:
         if row.best == 1 and "robust" in heads:
             place = heads.index("robust")
             line[place] = rf"\textbf{{{line[place]}}}"
-    return _typeset(heads, text, note(board))
+    return _typeset(heads, text, f"{note(board)} {signature(board)}".rstrip())
 
 
 def tabular(heads: Sequence[str], lines: Sequence[Sequence[str]], above: str) -> str:

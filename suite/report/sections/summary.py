@@ -16,6 +16,7 @@ from robustbench_kd.report.planted import Case
 from robustbench_kd.report.sections.heirs import families
 from robustbench_kd.report.sections.implants import found_in
 from robustbench_kd.report.sections.ranking import board_in
+from robustbench_kd.report.signature import signature
 
 HEADS = ("what", "student", "share", "beside", "points above it", "p", "examples")
 SAFETY = ("safest student", "obeys", "its source"), ("least safe student", "obeys", "its source")
@@ -40,7 +41,8 @@ def evasions(facts: Facts) -> Block | None:
         f"p is exact and two-sided. {CHOSEN}"
     )
     table = Table("Who stands out", HEADS, tuple(standouts(facts, rows)))
-    return Block(words=(words,), tables=(table,))
+    line = signature(board) if board else ""
+    return Block(words=(words,), tables=(table,), codes=(line,))
 
 
 def sight(rows: Sequence[Row]) -> str:
