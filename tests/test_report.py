@@ -428,3 +428,15 @@ def test_a_record_of_one_attack_is_told_by_it_and_the_defense_names_its_line() -
     (origins,) = said["text-bias-provenance"].tables
     place = origins.heads.index("about")
     assert all(line[place].text.startswith("bias-injection") for line in origins.lines)
+
+
+def test_a_figure_names_as_many_as_can_be_read_and_says_so_and_tables_hold_all() -> None:
+    many = [made(f"s{n}", first(300 + n), clean=first(999 - n)) for n in range(60)]
+    said = {one.key.rpartition("-")[2]: one.block for one in part(facts(*many)).sections}
+    for name in ("heat", "kills", "tradeoffs"):
+        assert "Only the first 48 of 60 are drawn." in said[name].figures[0].words, name
+    assert len(said["heat"].tables[0].lines) == 60
+    assert said["heat"].figures[0].svg.count(b"s59") == 1
+    assert b">s0<" not in said["heat"].figures[0].svg
+    few = {one.key.rpartition("-")[2]: one.block for one in part(facts(*many[:48])).sections}
+    assert "Only the first" not in few["heat"].figures[0].words

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from robustbench_kd.errors import BrokenPlugin, NothingEvaluated
 from robustbench_kd.ops.exposure import CHANCE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 else:  # the library is imported where something is drawn, and only there
     Axes = Canvas = Any
 
+T = TypeVar("T")
 FRONTIER = (-1, 0, 1, 2, 10, 100)
 MARKS = "osD^vP*X<>hp"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -37,6 +38,7 @@ SKETCH = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+MOST = 48  # lines or points that a figure names; a page with hundreds of students stays readable
 WIDTH = 4.4  # inches of a sketch: as wide as a phone, so that its letters stay readable there
 
 
@@ -167,6 +169,13 @@ def sketch(draw: Callable[[Canvas], None], height: float = 3.4) -> bytes:
         figure = figure_of((WIDTH, height))
         draw(figure)
         return _written(figure, transparent=True)
+
+
+def drawable(things: Sequence[T], words: str) -> tuple[Sequence[T], str]:
+    """As many as a figure can name, and its words, which say so where there are more."""
+    if len(things) <= MOST:
+        return things, words
+    return things[:MOST], f"{words} Only the first {MOST} of {len(things):,} are drawn."
 
 
 def key_below(figure: Canvas, axes: Axes, columns: int = 2) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from robustbench_kd.records import Record, Share
 from robustbench_kd.report.blocks import Block, Facts, Figure, Section, Table, number, shown, word
-from robustbench_kd.report.figures import MARKS, TONES, Canvas, key_below, named, sketch
+from robustbench_kd.report.figures import MARKS, TONES, Canvas, drawable, key_below, named, sketch
 
 Point = tuple[float, Share, Record | None]  # at radius zero no record stands behind it
 Curves = Mapping[str, Sequence[Point]]
@@ -33,9 +33,11 @@ def curves(facts: Facts) -> Block | str | None:
         for name, points in found.items()
         for eps, share, record in points
     )
-    height = 3.2 + 0.17 * ((len(found) + 1) // 2)
+    names, words = drawable(list(found), words)
+    drawn = {name: found[name] for name in names}
+    height = 3.2 + 0.17 * ((len(drawn) + 1) // 2)
     table = Table("Robust accuracy by radius", ("student", "eps", "robust", "images"), lines)
-    figure = Figure("Robust accuracy against eps", sketch(lambda c: _draw(c, found), height), words)
+    figure = Figure("Robust accuracy against eps", sketch(lambda c: _draw(c, drawn), height), words)
     return Block(figures=(figure,), tables=(table,))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustbench_kd.records import Share
 from robustbench_kd.report.blocks import Block, Facts, Figure, Section, Table, shown, word
-from robustbench_kd.report.figures import Canvas, named, sketch
+from robustbench_kd.report.figures import Canvas, drawable, named, sketch
 from robustbench_kd.report.sections.implants import found_in
 from robustbench_kd.report.sections.ranking import rows_in
 
@@ -50,9 +50,10 @@ def mapped(title: str, names: Sequence[str], grid: Grid, words: str) -> Block:
     """A map of shares and the table of its numbers; ``names`` are the columns'."""
     lines = tuple((word(label), *(shown(share) for share in shares)) for label, shares in grid)
     longest = max(len(named(name, 26)) for name in names)
-    height = 0.9 + 0.045 * longest + 0.25 * len(grid)
+    drawn, words = drawable(grid, words)
+    height = 0.9 + 0.045 * longest + 0.25 * len(drawn)
     return Block(
-        figures=(Figure(title, sketch(lambda canvas: _map(canvas, names, grid), height), words),),
+        figures=(Figure(title, sketch(lambda canvas: _map(canvas, names, drawn), height), words),),
         tables=(Table(f"{title}: the numbers, with intervals", ("defense", *names), lines),),
     )
 

@@ -16,7 +16,7 @@ from robustbench_kd.report.blocks import (
     shown,
     word,
 )
-from robustbench_kd.report.figures import TONES, Canvas, named, sketch
+from robustbench_kd.report.figures import TONES, Canvas, drawable, named, sketch
 from robustbench_kd.report.sections.kills import stack
 
 FATES = ("both robust", "lost", "gained", "neither")
@@ -50,7 +50,8 @@ def heirs(facts: Facts) -> Block | str | None:
         )
         for role, teacher, student in pairs
     )
-    drawing = sketch(lambda canvas: _draw(canvas, pairs), 1.6 + 0.28 * len(pairs))
+    drawn, words = drawable(pairs, words)
+    drawing = sketch(lambda canvas: _draw(canvas, drawn), 1.6 + 0.28 * len(drawn))
     figure = Figure("Robustness from teacher to student", drawing, words)
     table = Table("What students keep of their teachers' robustness", heads, lines)
     return Block(figures=(figure,), tables=(table,))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustbench_kd.inheritance import SCHEMA, TWIN, Planted, parse_planted, ratio, verdict
 from robustbench_kd.report.blocks import Block, Cell, Facts, Figure, Section, Table, shown, word
-from robustbench_kd.report.figures import TONES, Canvas, arms, key_below, named, sketch
+from robustbench_kd.report.figures import TONES, Canvas, arms, drawable, key_below, named, sketch
 from robustbench_kd.report.planted import Case, cases, inherited, note, others
 
 READS = {SCHEMA.partition("/")[0]: parse_planted}
@@ -64,7 +64,8 @@ def arrows(facts: Facts) -> Block | None:
         "with the student (filled), both with 95 % Wilson intervals; the cross is the student's "
         "clean twin, which nobody poisoned. The numbers stand in the table above."
     )
-    drawing = sketch(lambda canvas: _arrows(canvas, found), 1.3 + 0.2 * len(found))
+    drawn, words = drawable(found, words)
+    drawing = sketch(lambda canvas: _arrows(canvas, drawn), 1.3 + 0.2 * len(drawn))
     return Block(figures=(Figure("From source to student", drawing, words),))
 
 

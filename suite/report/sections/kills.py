@@ -17,7 +17,7 @@ from robustbench_kd.report.blocks import (
     word,
 )
 from robustbench_kd.report.board import Row
-from robustbench_kd.report.figures import INK, TONES, Canvas, key_below, named, sketch
+from robustbench_kd.report.figures import INK, TONES, Canvas, drawable, key_below, named, sketch
 from robustbench_kd.report.sections.ranking import rows_in
 
 ROBUST = -1
@@ -36,13 +36,15 @@ def kills(facts: Facts) -> Block | None:
         "stand in the table below."
     )
     every = (
-        "Every test example as a column, those that fall with most students on the left; every "
-        "student as a line; the tone tells who broke it first, as above, and blank is robust."
+        "For the same students, every test example as a column, those that fall with most of them "
+        "on the left; every student as a line; the tone tells who broke it first, as above, and "
+        "blank is robust."
     )
-    height = 1.7 + 0.2 * len(rows)
-    figures = [Figure("Who broke it first", sketch(lambda c: _bars(c, names, rows), height), bars)]
+    drawn, bars = drawable(rows, bars)
+    height = 1.7 + 0.2 * len(drawn)
+    figures = [Figure("Who broke it first", sketch(lambda c: _bars(c, names, drawn), height), bars)]
     if len({row.record.worst.count for row in rows}) == 1:
-        drawing = sketch(lambda c: _map(c, rows), 0.8 + 0.18 * len(rows))
+        drawing = sketch(lambda c: _map(c, drawn), 0.8 + 0.18 * len(drawn))
         figures.append(Figure("Which examples fall", drawing, every))
     heads = ("defense", *names[1:], "examples")
     counts: dict[str, list[tuple[Cell, ...]]] = {"first": [], "only": []}

@@ -52,7 +52,8 @@ def sight(rows: Sequence[Row]) -> str:
     least = detectable(count, median(min(pair) for pair in pairs) / count)
     if least is None:
         return "So few images show no difference between two students."
-    return f"So many images show a difference of {100 * least:.1f} points in four cases of five."
+    seen = f"So many images show a difference of {100 * least:.1f} points in four cases of five"
+    return f"{seen} (one-sided, 5 %)."
 
 
 def standouts(facts: Facts, rows: Sequence[Row]) -> Iterator[Line]:

@@ -7,7 +7,18 @@ from typing import Any
 
 from robustbench_kd.report.blocks import Block, Facts, Figure, Section
 from robustbench_kd.report.board import Row
-from robustbench_kd.report.figures import MARKS, TONES, Axes, Canvas, arms, key_below, named, sketch
+from robustbench_kd.report.figures import (
+    MARKS,
+    MOST,
+    TONES,
+    Axes,
+    Canvas,
+    arms,
+    drawable,
+    key_below,
+    named,
+    sketch,
+)
 from robustbench_kd.report.sections.ranking import rows_in
 
 Point = tuple[float, float]
@@ -25,10 +36,10 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def tradeoffs(facts: Facts) -> Block | None:
     """A scatter of both accuracies; where students differ in size, another of what that buys."""
-    rows = rows_in(facts)
+    rows: Sequence[Row] = rows_in(facts)
     if not rows:
         return None
-    best = front([(100 * r.record.clean.value, 100 * r.record.worst.value) for r in rows])
+    best = front([_point(row) for row in rows])
     words = (
         f"Clean accuracy against robust accuracy of {len(rows)} students, with 95 % Wilson "
         f"intervals on both axes; {len(best)} of them are on the Pareto front: none other is at "
@@ -38,6 +49,9 @@ def tradeoffs(facts: Facts) -> Block | None:
         "Robust accuracy against multiply-accumulates an image, of the same students, with 95 % "
         "Wilson intervals. The numbers stand in the ranking."
     )
+    if len(rows) > MOST:  # so that the front is whole
+        rows = sorted(rows, key=lambda row: _point(row) not in best)
+    rows, words = drawable(rows, words)
     height = 3.4 + 0.17 * ((len(rows) + 1) // 2)
     drawing = sketch(lambda canvas: _pareto(canvas, rows, best), height)
     figures = [Figure("Accuracy against robustness", drawing, words)]
@@ -47,17 +61,20 @@ def tradeoffs(facts: Facts) -> Block | None:
     return Block(figures=tuple(figures))
 
 
+def _point(row: Row) -> Point:
+    return 100 * row.record.clean.value, 100 * row.record.worst.value
+
+
 def _pareto(canvas: Canvas, rows: Sequence[Row], best: Sequence[Point]) -> None:
     axes = canvas.add_subplot()
     axes.step(*zip(*best, strict=True), where="pre", color=TONES[-1], linewidth=1, zorder=1)
     for n, row in enumerate(rows):
-        clean, robust = row.record.clean, row.record.worst
-        x, y = 100 * clean.value, 100 * robust.value
+        x, y = _point(row)
         axes.errorbar(
             [x],
             [y],
-            xerr=arms(clean),
-            yerr=arms(robust),
+            xerr=arms(row.record.clean),
+            yerr=arms(row.record.worst),
             **_style(row.label, n),
             alpha=1.0 if (x, y) in best else 0.5,
         )
