@@ -108,6 +108,64 @@ def test_every_attack_has_its_safest_and_its_most_obedient_student() -> None:
     assert said(facts(good, board=DIGITS_BACKDOOR), "extremes") is None
 
 
+def told_by(board: str, name: str) -> tuple[list[list[str]], list[dict[str, str]]]:
+    """The first lines of a committed board, and its whole table by its heads."""
+    (found,) = gather([], board).boards
+    block, whole = said(found, name), said(found, found.contest.rank_by)
+    assert block is not None
+    assert whole is not None
+    (table,) = whole.tables
+    lines = [[cell.text for cell in line] for line in block.tables[0].lines]
+    return lines, [
+        {head: cell.text for head, cell in zip(table.heads, line, strict=True)}
+        for line in table.lines
+    ]
+
+
+def leading(text: str) -> float:
+    return float(text.partition(" ")[0])
+
+
+def test_who_hides_most_is_read_off_the_table_of_exposures() -> None:
+    lines, rows = told_by("text-privacy", "hidden")
+    rows = [row for row in rows if row["exposure below"]]
+    untold = [row for row in rows if "(told)" not in row["defense"]]
+    cheap = [row for row in untold if leading(row["perplexity above"]) <= 2]
+    assert 0 < len(cheap) < len(untold) < len(rows)
+    for line, some in zip(lines, (rows, untold, cheap), strict=False):
+        best = max(some, key=lambda row: leading(row["exposure below"]))
+        assert [line[1], line[2], line[4]] == [
+            best["defense"].removesuffix(" (told)"),
+            best["exposure below"],
+            best["perplexity above"],
+        ]
+    reads = min(rows, key=lambda row: leading(row["perplexity above"]))
+    assert lines[3][:2] == ["reads best", reads["defense"].removesuffix(" (told)")]
+
+
+def test_the_best_repair_told_and_untold_is_read_off_the_table_of_repairs() -> None:
+    lines, rows = told_by("pictures-backdoor", "mended")
+    assert len(lines) == 3
+    for attack, best, gone, _, blind, less, *_ in lines:
+        asked = [row for row in rows if row["attack"] == attack]
+        for name, share, some in (
+            (best, gone, asked),
+            (blind, less, [row for row in asked if not row["told"]]),
+        ):
+            top = max(some, key=lambda row: leading(row["joint removal"]))
+            assert (name, share) == (top["defense"], top["joint removal"])
+
+
+def test_who_repeats_most_and_least_is_read_off_the_table_of_payloads() -> None:
+    lines, rows = told_by("text-bias", "repeated")
+    assert len(lines) == 6
+    for attack, teacher, _, least, most, loud, _ in lines:
+        asked = [row for row in rows if row["attack"] == attack]
+        rates = [leading(row["student, poisoned"]) for row in asked]
+        assert (leading(least), leading(loud)) == (min(rates), max(rates))
+        assert (most, teacher) in {(r["defense"], r["teacher, poisoned"]) for r in asked}
+
+
 @pytest.fixture(scope="module")
 def committed() -> Facts:
     places = sorted((shipped("records") / "fashion-linf").glob("ard--seed*.json"))
