@@ -54,13 +54,13 @@ def by_radius(records: Sequence[Record]) -> dict[str, list[Point]]:
         same = (record.threat["norm"], panel, record.data["ids"], record.data["examples"])
         groups.setdefault((record.label, record.model["weights"], *same), []).append(record)
     found: dict[str, list[Point]] = {}
-    for (label, weights, *_), members in sorted(groups.items()):
+    for members in sorted(groups.values(), key=lambda some: (some[0].label, some[0].seed)):
         by_eps = {record.threat["eps"]: record for record in members}
         if len(by_eps) < 2:
             continue
         points: list[Point] = [(eps, by_eps[eps].worst, by_eps[eps]) for eps in sorted(by_eps)]
-        name = f"{label}, seed {members[0].seed}"
-        name = f"{name} #{weights[:6]}" if name in found else name
+        name = f"{members[0].label}@{members[0].seed}"
+        name = f"{name} #{members[0].model['weights'][:6]}" if name in found else name
         found[name] = points if 0.0 in by_eps else [(0.0, members[0].clean, None), *points]
     return found
 
