@@ -58,9 +58,10 @@ def level_of(path: Path, *, replayed: bool = False, reruns: Sequence[Record] = (
         replayed: whether a replay on this machine has just confirmed it.
         reruns: records that were made again, by somebody who is not its maker.
     """
+    sound = _sound(path)
     why = {
-        "L0": _read(path),
-        "L1": _sound(path),
+        "L0": sound and _read(path),  # what is sound matches its digest too
+        "L1": sound,
         "L2": "" if replayed else NO_REPLAY,
         "L3": _again(path, reruns),
     }
