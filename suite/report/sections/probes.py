@@ -29,7 +29,7 @@ def table(facts: Facts) -> Block | None:
     found = found_in(facts)
     if not found:
         return None
-    heads, texts = _told(facts, found)
+    heads, texts = _told(facts)
     names = [head for head in ("attack", "defense") if head in heads]
     lines, place = [], heads.index("defense")
     for case, line in zip(found, texts, strict=True):
@@ -57,11 +57,12 @@ def frontier(facts: Facts) -> Block | str | None:
 
 def pages(facts: Facts) -> list[Row]:
     """A page for every row."""
-    return [_page(facts, case) for case in found_in(facts)]
+    found = found_in(facts)
+    heads, lines = _told(facts) if found else ((), [])
+    return [_page(facts, case, heads, texts) for case, texts in zip(found, lines, strict=True)]
 
 
-def _page(facts: Facts, case: Case) -> Row:
-    heads, (texts,) = _told(facts, [case])
+def _page(facts: Facts, case: Case, heads: Sequence[str], texts: Sequence[str]) -> Row:
     lines = tuple((word(head), word(text)) for head, text in zip(heads, texts, strict=True) if text)
     short = Table("In short", ("what", "found"), lines)
     words = (_view(facts).note(facts.contest, [case]),)
@@ -78,8 +79,9 @@ def _view(facts: Facts) -> ModuleType:
     return {"exposure": probed, "bias": biased, "removal": pictured}[facts.contest.rank_by]
 
 
-def _told(facts: Facts, found: Sequence[Case]) -> tuple[tuple[str, ...], list[list[str]]]:
-    heads, lines = _view(facts).cells(found)
+def _told(facts: Facts) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Heads and lines of the whole board; intervals take a while, so that pages share them."""
+    heads, lines = facts.once("told", lambda: _view(facts).cells(found_in(facts)))
     return tuple(heads), lines
 
 
