@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from ledger import first, made
 from planted import made as planted
 from robustbench_kd.cli import main
+from robustbench_kd.errors import BadSetting
 from robustbench_kd.places import shipped
 from robustbench_kd.report.gathering import gather
 from robustbench_kd.report.page import as_html, counted, part
@@ -112,6 +113,17 @@ def test_what_a_page_offers_can_be_verified_where_it_was_put(tmp_path: Path) -> 
         if page.name != "index.html":
             offered = Links(page.read_text(encoding="utf-8")).found
             assert any(link.endswith(".safetensors") for link in offered)
+
+
+def test_two_files_of_one_name_are_refused_before_either_is_lost(tmp_path: Path) -> None:
+    for folder, hits in (("one", 600), ("two", 500)):
+        path = save_record(made(folder, first(hits)), b"", tmp_path / folder)
+        path.with_suffix(".safetensors").unlink()
+        path.rename(path.with_name("mine.json"))
+    found = gather([tmp_path / "one", tmp_path / "two"]).boards
+    with pytest.raises(BadSetting, match=r"two files are called mine\.json"):
+        build(found, tmp_path / "site")
+    assert not (tmp_path / "site" / "boards").exists()
 
 
 def test_a_board_says_what_it_asks_on_its_page_and_in_the_index(site: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustbench_kd.catalogue import find
+from robustbench_kd.errors import BadSetting
 from robustbench_kd.exposed import Probed
 from robustbench_kd.files import expect_writable, read_bytes, write_whole
 from robustbench_kd.inheritance import Planted
@@ -49,6 +50,7 @@ def build(found: Sequence[Facts], out: Path, title: str = "robustbench-kd") -> l
 def _board(facts: Facts, out: Path) -> list[Path]:
     """The page of a board, those of its rows, its tables as files, and its records."""
     name, title = facts.contest.name, facts.contest.title
+    files = offered(facts)
     folder = out / "boards" / name
     pages = rows(facts)
     links = {facts.body(page.records[0])["id"]: f"{page.slug}.html" for page in pages}
@@ -70,11 +72,25 @@ def _board(facts: Facts, out: Path) -> list[Path]:
     written.append(_put(folder / f"{name}.md", as_markdown([said]).encode()))
     written.append(_put(folder / f"{name}.tex", as_latex([said]).encode()))
     written += [_put(folder / f"{page.slug}.html", _row(facts, page).encode()) for page in pages]
-    shown = {file for entry in facts.entries for file in (entry.path, *evidence(entry))}
-    written += [
-        _put(out / "records" / name / file.name, read_bytes(file)) for file in sorted(shown)
-    ]
-    return written
+    return written + [_put(out / "records" / name / file, data) for file, data in files.items()]
+
+
+def offered(facts: Facts) -> dict[str, bytes]:
+    """The records of a board and what lies beside them, by name.
+
+    Raises:
+        BadSetting: where two different files have one name.
+    """
+    found: dict[str, bytes] = {}
+    for entry in facts.entries:
+        for file in (entry.path, *evidence(entry)):
+            data = read_bytes(file)
+            if found.setdefault(file.name, data) != data:
+                raise BadSetting(
+                    f"two files are called {file.name}, and {file} is one of them; rename it, so "
+                    "that the site can offer both"
+                )
+    return found
 
 
 def about(board: str) -> str:
