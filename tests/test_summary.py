@@ -106,6 +106,14 @@ def test_every_attack_has_its_safest_and_its_most_obedient_student() -> None:
         f"{8000 / count:.1f}",
     ]
     assert said(facts(good, board=DIGITS_BACKDOOR), "extremes") is None
+    lone = planted({"teacher-clean": 90, "student": 10}, attack="blend")
+    block = said(facts(bad, good, lone, board=DIGITS_BACKDOOR), "extremes")
+    assert block is not None
+    (texts,) = (
+        [cell.text for cell in line] for line in block.tables[0].lines if line[0].text == "blend"
+    )
+    assert texts[1] == "distillation"
+    assert texts[4:7] == ["", "", ""]  # nobody else was tried
 
 
 def told_by(board: str, name: str) -> tuple[list[list[str]], list[dict[str, str]]]:
@@ -140,7 +148,10 @@ def test_who_hides_most_is_read_off_the_table_of_exposures() -> None:
             best["perplexity above"],
         ]
     reads = min(rows, key=lambda row: leading(row["perplexity above"]))
-    assert lines[3][:2] == ["reads best", reads["defense"].removesuffix(" (told)")]
+    assert lines[3][:2] == [
+        "reads best, plain distillation aside",
+        reads["defense"].removesuffix(" (told)"),
+    ]
 
 
 def test_the_best_repair_told_and_untold_is_read_off_the_table_of_repairs() -> None:

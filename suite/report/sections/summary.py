@@ -133,18 +133,20 @@ def implants(facts: Facts) -> Block | None:
 def _extremes(group: Sequence[Case]) -> Line:
     ranked = sorted(group, key=lambda case: case.won("student").value)
     safe = ranked[0]
-    shares = [
-        (word(one.first.label), shown(one.won("student")), shown(one.won(one.first.source)))
-        for one in (safe, ranked[-1])
-    ]
+    others = _obeys(ranked[-1]) if len(ranked) > 1 else (word(""),) * 3
     return (
         word(safe.first.attack),
-        *shares[0],
-        *shares[1],
+        *_obeys(safe),
+        *others,
         shown(safe.won("control")),
         number(len(group)),
         number(safe.won("student").count),
     )
+
+
+def _obeys(case: Case) -> Line:
+    """A student, how often it obeys, and how often its source does."""
+    return word(case.first.label), shown(case.won("student")), shown(case.won(case.first.source))
 
 
 SECTIONS = (
