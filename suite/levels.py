@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_kd.catalogue import find, split_name
+from robustbench_kd.catalogue import entries, split_name
 from robustbench_kd.errors import BadRecord
 from robustbench_kd.files import read_bytes
 from robustbench_kd.ops.bits import discordant
@@ -31,6 +31,7 @@ NOISE = 0.05  # a re-run that differs with a smaller p-value is no confirmation
 NO_REPLAY = "its stored inputs were not replayed"
 NO_RERUN = "no re-run of it was given"
 NO_ADAPTIVE = "no attack of its panel was made to break"
+NO_DEFENSE = "it is not about a defense under attacks on test inputs"
 NOT_YET = "the levels below come first"
 
 
@@ -115,10 +116,12 @@ def _again(path: Path, reruns: Sequence[Record]) -> str:
 def _adapted(path: Path) -> str:
     """Why no attack of the panel is an adaptive one; attacks say themselves whom they are for."""
     record = read_any(path)
-    defense = record.defense["name"]
-    for cell in record.cells if isinstance(record, Record) else ():
-        attack = find("attacks", split_name(cell.attack)[0]).load()
-        if defense in getattr(attack, "made_for", ()):
+    if not isinstance(record, Record) or record.model.get("yours"):
+        return NO_DEFENSE  # a network of somebody's own may have any name
+    defense, known = record.defense["name"], entries("attacks")
+    for cell in record.cells:
+        entry = known.get(split_name(cell.attack)[0])  # another's attack may not be installed here
+        if entry and defense in getattr(entry.load(), "made_for", ()):
             return ""
     return f"{NO_ADAPTIVE} {defense}"
 

@@ -114,6 +114,11 @@ def test_l4_asks_for_an_attack_that_was_made_to_break_the_defense(record: Path) 
     record.write_text(json.dumps({**body, "id": digest(body)}), encoding="utf-8")
     assert level_of(record, replayed=True, reruns=[rerun(record)]).name == "L4"
     assert level_of(record, replayed=True).name == "L2"  # it is no short cut
+    # Whoever gives that name to a network of their own has not made it a defense.
+    body["model"] |= {"yours": True}
+    record.write_text(json.dumps({**body, "id": digest(body)}), encoding="utf-8")
+    found = level_of(record, replayed=True, reruns=[rerun(record)])
+    assert (found.name, set(found.missing)) == ("L3", {"L4"})
 
 
 def test_attacks_name_defenses_that_there_are() -> None:
