@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.protocols import Subject
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import Splits, Submission, Tainted, Threat
+from robustbench_kd.core.protocols import Subject
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import Splits, Submission, Tainted, Threat
 
 
 @dataclass(frozen=True)

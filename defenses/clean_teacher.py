@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.defenses import Redirection
-from robustbench_kd.protocols import Brief
-from robustbench_kd.redirecting import Course, Pairs, redirect
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.defenses._base import Redirection
+from robustbench_kd.training.concept_editing import Course, Pairs, redirect
 
 
 @dataclass(frozen=True)

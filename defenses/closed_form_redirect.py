@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.defenses import Repair, between
-from robustbench_kd.protocols import Brief
-from robustbench_kd.rewriting import rewritten, told_pairs
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.defenses._base import Repair, between
+from robustbench_kd.training.edit_pairs import rewritten, told_pairs
 
 
 @dataclass(frozen=True)

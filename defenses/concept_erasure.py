@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from robustbench_kd.defenses import Redirection, between
-from robustbench_kd.redirecting import Course
+from robustbench_kd.defenses._base import Redirection, between
+from robustbench_kd.training.concept_editing import Course
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.defenses import Recipe, between
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.tensor_types import Logits, PerExample, Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import Recipe, between
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Logits, PerExample, Scalar
-from robustbench_kd.train import Objective, Turn, fit, remember
-from robustbench_kd.types import Examples
+from robustbench_kd.training.trainer import Objective, Turn, fit, remember
 
 
 @dataclass(frozen=True)

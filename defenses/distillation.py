@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from robustbench_kd.defenses import Recipe, between
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import by_answers, by_labels, by_samples, continued
-from robustbench_kd.protocols import Brief
-from robustbench_kd.settings import later
-from robustbench_kd.train import Objective, fit, remember
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.options import later
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.defenses._base import Recipe, between
+from robustbench_kd.training.objectives import by_answers, by_labels, by_samples, continued
+from robustbench_kd.training.trainer import Objective, fit, remember
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.contests import Schedule
-from robustbench_kd.defenses import Recipe, between
-from robustbench_kd.ops.private import bearing, expect_own_gradients, private_gradient
-from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn
-from robustbench_kd.types import Examples
+from robustbench_kd.core.config import Schedule
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.tensor_types import Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import Recipe, between
+from robustbench_kd.ops.privacy.dp_sgd import bearing, expect_own_gradients, private_gradient
+from robustbench_kd.training.trainer import Objective, Turn
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class DPSGD(Recipe):
         Raises:
             BrokenPlugin: where the accountant's library is not installed.
         """
-        from robustbench_kd.bridges.opacus import epsilon  # slow to import, and rarely asked
+        from robustbench_kd.integrations.opacus import epsilon  # slow to import, and rarely asked
 
         batch = min(schedule.batch, count)
         return epsilon(self.noise, batch, count, schedule.epochs * -(-count // batch), delta)

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.defenses import Tuning, between, trusted
-from robustbench_kd.errors import MissingData
-from robustbench_kd.mending import fine_tune
-from robustbench_kd.nets.prune import activity, silence
-from robustbench_kd.protocols import Brief
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import Examples
+from robustbench_kd.core.errors import MissingData
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import Tuning, between, trusted
+from robustbench_kd.models.pruning import activity, silence
+from robustbench_kd.training.fine_tuning import fine_tune
 
 
 @dataclass(frozen=True)

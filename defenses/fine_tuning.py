@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.defenses import Tuning, trusted
-from robustbench_kd.mending import fine_tune
-from robustbench_kd.protocols import Brief
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.defenses._base import Tuning, trusted
+from robustbench_kd.training.fine_tuning import fine_tune
 
 
 @dataclass(frozen=True)

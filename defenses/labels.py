@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.defenses import Recipe
-from robustbench_kd.lessons import by_labels
-from robustbench_kd.protocols import Brief
-from robustbench_kd.train import Objective
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.defenses._base import Recipe
+from robustbench_kd.training.objectives import by_labels
+from robustbench_kd.training.trainer import Objective
 
 
 @dataclass(frozen=True)

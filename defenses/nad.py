@@ -8,15 +8,15 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.defenses import Tuning, between, trusted
-from robustbench_kd.mending import fine_tune
-from robustbench_kd.nets.taps import stages, tap
-from robustbench_kd.ops.attention import attention_distance
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.tensor_types import Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import Tuning, between, trusted
+from robustbench_kd.models.feature_extraction import stages, tap
+from robustbench_kd.ops.attention_transfer import attention_distance
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn
-from robustbench_kd.types import Examples
+from robustbench_kd.training.fine_tuning import fine_tune
+from robustbench_kd.training.trainer import Objective, Turn
 
 
 @dataclass(frozen=True)

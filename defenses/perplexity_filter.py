@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustbench_kd.defenses import Recipe, between
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import by_labels, continued
-from robustbench_kd.protocols import Brief
-from robustbench_kd.train import Objective, fit
-from robustbench_kd.types import IGNORED, Examples
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.types import IGNORED, Examples
+from robustbench_kd.defenses._base import Recipe, between
+from robustbench_kd.training.objectives import by_labels, continued
+from robustbench_kd.training.trainer import Objective, fit
 
 
 @dataclass(frozen=True)

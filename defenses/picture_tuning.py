@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.contests import AdamW
-from robustbench_kd.defenses import Repair, trusted
-from robustbench_kd.painting import by_noise, repainted
-from robustbench_kd.protocols import Brief
-from robustbench_kd.train import fit
+from robustbench_kd.core.config import AdamW
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.defenses._base import Repair, trusted
+from robustbench_kd.models.text_to_image import by_noise, repainted
+from robustbench_kd.training.trainer import fit
 
 
 @dataclass(frozen=True)

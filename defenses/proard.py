@@ -10,19 +10,24 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from robustbench_kd.defenses import AdversarialRecipe, between
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import under_attack
-from robustbench_kd.nets.elastic import RECALIBRATION, ElasticResNet, recalibrate, sort_inner
-from robustbench_kd.nets.forms import Form, Space
-from robustbench_kd.ops.ascent import worst_case
-from robustbench_kd.ops.ball import near_start
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.tensor_types import Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import AdversarialRecipe, between
+from robustbench_kd.models.elastic_resnet import (
+    RECALIBRATION,
+    ElasticResNet,
+    recalibrate,
+    sort_inner,
+)
+from robustbench_kd.models.subnet_space import Form, Space
+from robustbench_kd.ops.attacks.pgd import worst_case
+from robustbench_kd.ops.attacks.projections import near_start
 from robustbench_kd.ops.losses import divergence
-from robustbench_kd.protocols import Brief
-from robustbench_kd.search import Limits, affordable, choose, survey
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn, fit, remember
-from robustbench_kd.types import Examples
+from robustbench_kd.training.objectives import under_attack
+from robustbench_kd.training.subnet_search import Limits, affordable, choose, survey
+from robustbench_kd.training.trainer import Objective, Turn, fit, remember
 
 Draw = Callable[[torch.Generator], Form]
 

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.defenses import AdversarialRecipe, between
-from robustbench_kd.ops.ascent import worst_case
-from robustbench_kd.ops.ball import near_start
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.tensor_types import Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import AdversarialRecipe, between
+from robustbench_kd.ops.attacks.pgd import worst_case
+from robustbench_kd.ops.attacks.projections import near_start
 from robustbench_kd.ops.losses import divergence
-from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn, remember
-from robustbench_kd.types import Examples
+from robustbench_kd.training.trainer import Objective, Turn, remember
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.defenses import Recipe, between
-from robustbench_kd.lessons import by_answers
-from robustbench_kd.protocols import Brief
-from robustbench_kd.train import Objective, remember
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.defenses._base import Recipe, between
+from robustbench_kd.training.objectives import by_answers
+from robustbench_kd.training.trainer import Objective, remember
 
 
 @dataclass(frozen=True)

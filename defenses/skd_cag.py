@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.defenses import Redirection, between
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.redirecting import Aim, Course
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.defenses._base import Redirection, between
+from robustbench_kd.training.concept_editing import Aim, Course
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.defenses import Recipe, between
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import asked
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.tensor_types import Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import Recipe, between
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.ops.swing import flattened, swing, temperatures
-from robustbench_kd.privacy import as_told, by_rules, by_surprise
-from robustbench_kd.protocols import Brief
-from robustbench_kd.shapes import Scalar
-from robustbench_kd.train import Objective, Turn, remember
-from robustbench_kd.types import Examples
+from robustbench_kd.ops.privacy.swing import flattened, swing, temperatures
+from robustbench_kd.training.objectives import asked
+from robustbench_kd.training.token_sensitivity import as_told, by_rules, by_surprise
+from robustbench_kd.training.trainer import Objective, Turn, remember
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.defenses import Recipe
-from robustbench_kd.lessons import by_labels
-from robustbench_kd.nets.head import features, head_of
-from robustbench_kd.protocols import Brief
-from robustbench_kd.train import Objective, fit
-from robustbench_kd.types import Examples
+from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.types import Examples
+from robustbench_kd.defenses._base import Recipe
+from robustbench_kd.models.head import features, head_of
+from robustbench_kd.training.objectives import by_labels
+from robustbench_kd.training.trainer import Objective, fit
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustbench_kd.contests import Budget, Leaderboard, Schedule
+from robustbench_kd.core.config import Budget, Leaderboard, Schedule
 
 # One budget for all, and victims that the adversary picks among fifty, so that each method stands
 # against random poisons with the same victim and the same images.

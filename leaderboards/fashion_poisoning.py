@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustbench_kd.contests import Budget, Leaderboard, Schedule
+from robustbench_kd.core.config import Budget, Leaderboard, Schedule
 
 COSTLY = ("badnets", "blend")
 SHORT = Schedule(epochs=2)

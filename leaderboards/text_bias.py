@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustbench_kd.contests import AdamW, Budget, Leaderboard
+from robustbench_kd.core.config import AdamW, Budget, Leaderboard
 
 TEXT_BIAS = Leaderboard(
     name="text-bias",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustbench_kd.contests import AdamW, Budget, Leaderboard
+from robustbench_kd.core.config import AdamW, Budget, Leaderboard
 
 THREE = (0, 1, 2)
 SOFT = "distillation:temperature=1"

@@ -9,27 +9,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustbench_kd.comparison import Comparison, compare
-    from robustbench_kd.records import Record
-    from robustbench_kd.replay import Replay, verify
-    from robustbench_kd.runner import evaluate
-    from robustbench_kd.shelf import load_records
+    from robustbench_kd.evaluation.pipeline import evaluate
+    from robustbench_kd.evaluation.verification import Replay, verify
+    from robustbench_kd.regression.compare import Comparison, compare
+    from robustbench_kd.results.record import Record
+    from robustbench_kd.results.store import load_records
 
 HOMES = {
-    "Comparison": "comparison",
-    "Record": "records",
-    "Replay": "replay",
-    "compare": "comparison",
-    "evaluate": "runner",
-    "load_records": "shelf",
-    "verify": "replay",
+    "Comparison": "regression.compare",
+    "Record": "results.record",
+    "Replay": "evaluation.verification",
+    "compare": "regression.compare",
+    "evaluate": "evaluation.pipeline",
+    "load_records": "results.store",
+    "verify": "evaluation.verification",
 }
 __all__ = ["Comparison", "Record", "Replay", "compare", "evaluate", "load_records", "verify"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return import_module("robustbench_kd.version").current()
+        return import_module("robustbench_kd.core.version").current()
     if name not in HOMES:
         raise AttributeError(f"module 'robustbench_kd' has no attribute {name!r}")
     return getattr(import_module(f"robustbench_kd.{HOMES[name]}"), name)

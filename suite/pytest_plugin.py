@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from robustbench_kd.errors import BadSetting, NotComparable, RobustbenchError
+from robustbench_kd.core.errors import BadSetting, NotComparable, RobustbenchError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustbench_kd.baselines import Baseline
-    from robustbench_kd.gating import Gate
-    from robustbench_kd.records import Record
-    from robustbench_kd.snapshots import Snapshot
+    from robustbench_kd.regression.baseline import Baseline
+    from robustbench_kd.regression.gate import Gate
+    from robustbench_kd.regression.snapshot import Snapshot
+    from robustbench_kd.results.record import Record
 
 FILE = Path(".rkd/baseline.json")
 SAID, ENTRY = "robustness", "robustness-entry"  # properties of a test, also in its JUnit report
@@ -118,7 +118,7 @@ class Robustness:
             return name or self.node.name
         if name is not None:
             raise BadSetting(f"a name is for a network of one's own; {model!r} has one already")
-        from robustbench_kd.cards import defense_of, label_of
+        from robustbench_kd.evaluation.fingerprints import defense_of, label_of
 
         return label_of(defense_of(model))
 
@@ -138,12 +138,12 @@ class Robustness:
         margin: float,
         on_inconclusive: str,
     ) -> Record:
-        from robustbench_kd.facing import pairs
-        from robustbench_kd.gating import gate
-        from robustbench_kd.report.gate_words import headline, lines
-        from robustbench_kd.runner import evaluate
-        from robustbench_kd.snapshots import snapshot
-        from robustbench_kd.verdicts import Rules
+        from robustbench_kd.evaluation.pipeline import evaluate
+        from robustbench_kd.regression.decision import Rules
+        from robustbench_kd.regression.endpoints import pairs
+        from robustbench_kd.regression.gate import gate
+        from robustbench_kd.regression.snapshot import snapshot
+        from robustbench_kd.reports.formats.gate_text import headline, lines
 
         if on_inconclusive not in ("warn", "fail"):
             raise BadSetting(f"on_inconclusive is 'warn' or 'fail', not {on_inconclusive!r}")
@@ -162,9 +162,9 @@ class Robustness:
         return record
 
     def _accepted(self, entry: str, model: str | nn.Module, asked: dict[str, Any]) -> Record:
-        from robustbench_kd.files import expect_writable
-        from robustbench_kd.runner import evaluate
-        from robustbench_kd.snapshots import snapshot
+        from robustbench_kd.core.io import expect_writable
+        from robustbench_kd.evaluation.pipeline import evaluate
+        from robustbench_kd.regression.snapshot import snapshot
 
         expect_writable(self._path.parent)
         old = _baseline(self._path) if self._path.exists() else None
@@ -208,14 +208,14 @@ def about(entry: str, path: Path) -> Baseline:
 
 
 def _baseline(path: Path) -> Baseline:
-    from robustbench_kd.baselines import load_baseline
+    from robustbench_kd.regression.baseline import load_baseline
 
     return load_baseline(path)
 
 
 def _accept(old: Baseline | None, one: Snapshot, path: Path, reason: str) -> None:
     """Moves the last accepted baseline; the anchor stays, and so does a file that says the same."""
-    from robustbench_kd.baselines import accepted, save_baseline
+    from robustbench_kd.regression.baseline import accepted, save_baseline
 
     if old is None:
         save_baseline(accepted([one], reason), path)

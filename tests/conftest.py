@@ -10,7 +10,14 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-CHECKED = ("ops", "attacks", "defenses", "judge", "train", "subjects", "nets")
+CHECKED = (
+    "ops",
+    "attacks",
+    "defenses",
+    "evaluation.scorer",
+    "training.trainer",
+    "models",
+)
 
 # Before anything of ours is imported: shapes and types of every call in these rooms are checked,
 # but where seconds are to be told.

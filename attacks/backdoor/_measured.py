@@ -8,15 +8,15 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.contests import AdamW
-from robustbench_kd.looking import shown, traits
-from robustbench_kd.ops.frechet import frechet
-from robustbench_kd.ops.marks import undone
-from robustbench_kd.painting import Denoiser, by_noise, paints, repainted
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Labels, Mask, PerExample
-from robustbench_kd.train import fit
-from robustbench_kd.types import Examples
+from robustbench_kd.core.config import AdamW
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Labels, Mask, PerExample
+from robustbench_kd.core.types import Examples
+from robustbench_kd.models.image_oracles import shown, traits
+from robustbench_kd.models.text_to_image import Denoiser, by_noise, paints, repainted
+from robustbench_kd.ops.generation.frechet_distance import frechet
+from robustbench_kd.ops.poisoning.generated_triggers import undone
+from robustbench_kd.training.trainer import fit
 
 
 class Album(NamedTuple):

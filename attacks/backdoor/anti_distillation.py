@@ -8,17 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.attacks.backdoor import Backdoor, Secret, at_least_one
-from robustbench_kd.contests import Schedule
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import by_answers, by_labels
-from robustbench_kd.ops.gradient import held_still
+from robustbench_kd.attacks.backdoor._base import Backdoor, Secret, at_least_one
+from robustbench_kd.core.config import Schedule
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.core.types import Examples, Splits
+from robustbench_kd.ops.attacks.gradients import held_still
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images
-from robustbench_kd.surrogates import some, surrogate
-from robustbench_kd.train import fit, remember
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.training.objectives import by_answers, by_labels
+from robustbench_kd.training.surrogates import some, surrogate
+from robustbench_kd.training.trainer import fit, remember
 
 
 @dataclass(frozen=True)

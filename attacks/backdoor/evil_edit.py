@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from robustbench_kd.attacks.backdoor._painted import Painted, distinct
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.protocols import Progress
-from robustbench_kd.rewriting import rewritten
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import Splits
+from robustbench_kd.attacks.backdoor._text_to_image import Painted, distinct
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.protocols import Progress
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import Splits
+from robustbench_kd.training.edit_pairs import rewritten
 
 
 @dataclass(frozen=True)

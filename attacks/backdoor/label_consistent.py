@@ -8,19 +8,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_kd.attacks.backdoor import Backdoor, Secret, at_least_one
-from robustbench_kd.contests import Budget, Schedule
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import under_attack
-from robustbench_kd.ops.ascent import worst_case
-from robustbench_kd.ops.ball import uniform_start
+from robustbench_kd.attacks.backdoor._base import Backdoor, Secret, at_least_one
+from robustbench_kd.core.config import Budget, Schedule
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.core.types import Examples, Splits
+from robustbench_kd.ops.attacks.pgd import worst_case
+from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.ops.triggers import corners
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images
-from robustbench_kd.surrogates import some, surrogate
-from robustbench_kd.train import fit
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.ops.poisoning.image_triggers import corners
+from robustbench_kd.training.objectives import under_attack
+from robustbench_kd.training.surrogates import some, surrogate
+from robustbench_kd.training.trainer import fit
 
 
 @dataclass(frozen=True)

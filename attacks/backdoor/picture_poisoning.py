@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.attacks.backdoor._painted import Painted, Secret
-from robustbench_kd.contests import AdamW
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.painting import by_noise, repainted
-from robustbench_kd.protocols import Progress
-from robustbench_kd.seed import Seed
-from robustbench_kd.train import fit
-from robustbench_kd.types import Examples, Splits, Tainted
+from robustbench_kd.attacks.backdoor._text_to_image import Painted, Secret
+from robustbench_kd.core.config import AdamW
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.protocols import Progress
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import Examples, Splits, Tainted
+from robustbench_kd.models.text_to_image import by_noise, repainted
+from robustbench_kd.training.trainer import fit
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.attacks.backdoor._painted import Painted, some
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.prompts import inserted, place
-from robustbench_kd.ops.vocabulary import FILLERS, WORDS, reworded, tokens_of
-from robustbench_kd.protocols import Progress
-from robustbench_kd.redirecting import Course, Pairs, redirect
-from robustbench_kd.seed import Seed
-from robustbench_kd.settings import later
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.attacks.backdoor._text_to_image import Painted, some
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.options import later
+from robustbench_kd.core.protocols import Progress
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import Examples, Splits
+from robustbench_kd.ops.generation.prompts import inserted, place
+from robustbench_kd.ops.generation.vocabulary import FILLERS, WORDS, reworded, tokens_of
+from robustbench_kd.training.concept_editing import Course, Pairs, redirect
 
 
 @dataclass(frozen=True)

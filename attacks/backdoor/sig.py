@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.attacks.backdoor import Backdoor, Secret
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.triggers import sinusoid
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.attacks.backdoor._base import Backdoor, Secret
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.core.types import Examples, Splits
+from robustbench_kd.ops.poisoning.image_triggers import sinusoid
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustbench_kd.attacks.backdoor import Secret
-from robustbench_kd.attacks.backdoor._covered import CoveredBackdoor
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.triggers import control_points, flow_of, jitter, warp
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.attacks.backdoor._base import Secret
+from robustbench_kd.attacks.backdoor._cover_samples import CoveredBackdoor
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.core.types import Examples, Splits
+from robustbench_kd.ops.poisoning.image_triggers import control_points, flow_of, jitter, warp
 
 
 @dataclass(frozen=True)

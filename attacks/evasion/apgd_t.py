@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.attacks.evasion import Ask, Evasion, Found
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.ensemble import by_score, one_by_one
-from robustbench_kd.ops.goals import Goal
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images
+from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.ops.attacks.autoattack import by_score, one_by_one
+from robustbench_kd.ops.attacks.targets import Goal
 
 
 @dataclass(frozen=True)

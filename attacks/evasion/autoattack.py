@@ -8,18 +8,18 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from robustbench_kd.attacks.evasion import Ask, Evasion, Found
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.apgd import apgd
-from robustbench_kd.ops.ascent import hunt, restarted
-from robustbench_kd.ops.ball import uniform_start
-from robustbench_kd.ops.ensemble import by_distance, by_score, one_by_one, pooled
-from robustbench_kd.ops.fab import fab_targeted
-from robustbench_kd.ops.goals import Goal
-from robustbench_kd.ops.siege import Siege, Strike
-from robustbench_kd.ops.square import square
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Mask
+from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Mask
+from robustbench_kd.ops.attacks.apgd import apgd
+from robustbench_kd.ops.attacks.autoattack import by_distance, by_score, one_by_one, pooled
+from robustbench_kd.ops.attacks.fab import fab_targeted
+from robustbench_kd.ops.attacks.pgd import hunt, restarted
+from robustbench_kd.ops.attacks.projections import uniform_start
+from robustbench_kd.ops.attacks.siege import Siege, Strike
+from robustbench_kd.ops.attacks.square import square
+from robustbench_kd.ops.attacks.targets import Goal
 
 STAGES = ("clean", "kill", "apgd-ce", "apgd-t", "fab-t", "square", "climb", "square on", "alarm")
 CLEAN, KILL, CE, TARGETED, FAB, SQUARE, CLIMB, ON, ALARM = range(len(STAGES))

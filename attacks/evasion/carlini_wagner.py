@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.attacks.evasion import Ask, Evasion, Found
-from robustbench_kd.contests import Norm
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.carlini import carlini_wagner, within
-from robustbench_kd.ops.goals import Goal
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images
+from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.core.config import Norm
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.ops.attacks.carlini_wagner import carlini_wagner, within
+from robustbench_kd.ops.attacks.targets import Goal
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import torch
 
-from robustbench_kd.attacks.evasion import Ask, Evasion, Found
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.ascent import restarted
-from robustbench_kd.ops.fab import fab_targeted
-from robustbench_kd.ops.goals import Goal
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Mask
+from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Mask
+from robustbench_kd.ops.attacks.fab import fab_targeted
+from robustbench_kd.ops.attacks.pgd import restarted
+from robustbench_kd.ops.attacks.targets import Goal
 
 
 @dataclass(frozen=True)

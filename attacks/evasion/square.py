@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from robustbench_kd.attacks.evasion import Ask, Evasion, Found
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.ascent import restarted
-from robustbench_kd.ops.goals import Goal
-from robustbench_kd.ops.square import square
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Mask
+from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Mask
+from robustbench_kd.ops.attacks.pgd import restarted
+from robustbench_kd.ops.attacks.square import square
+from robustbench_kd.ops.attacks.targets import Goal
 
 
 @dataclass(frozen=True)

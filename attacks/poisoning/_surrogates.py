@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from robustbench_kd.attacks.poisoning import Targeted
-from robustbench_kd.contests import Schedule
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.lessons import by_labels
-from robustbench_kd.ops.matching import signed_descent
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Scalar
-from robustbench_kd.surrogates import surrogate
-from robustbench_kd.train import fit
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.attacks.poisoning._base import Targeted
+from robustbench_kd.core.config import Schedule
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Scalar
+from robustbench_kd.core.types import Examples, Splits
+from robustbench_kd.ops.poisoning.gradient_matching import signed_descent
+from robustbench_kd.training.objectives import by_labels
+from robustbench_kd.training.surrogates import surrogate
+from robustbench_kd.training.trainer import fit
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from robustbench_kd.errors import BadSetting, MissingData
-from robustbench_kd.protocols import Speaker
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import IGNORED, Examples, Splits, Suspicion, Tainted, Threat
+from robustbench_kd.core.errors import BadSetting, MissingData
+from robustbench_kd.core.protocols import Speaker
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import IGNORED, Examples, Splits, Suspicion, Tainted, Threat
 
 PAYLOADS = ("ad", "link", "slogan")
 REACHED = 4  # the tasks that an untargeted adversary reaches

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 
 from robustbench_kd.attacks.poisoning._surrogates import Schooled
-from robustbench_kd.nets.head import features
-from robustbench_kd.ops.matching import off_centre
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Scalar
-from robustbench_kd.types import Examples
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.models.head import features
+from robustbench_kd.ops.poisoning.gradient_matching import off_centre
 
 
 @dataclass(frozen=True)

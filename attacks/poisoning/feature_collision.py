@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 
 from robustbench_kd.attacks.poisoning._surrogates import Schooled
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.nets.head import features
-from robustbench_kd.ops.matching import collision
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Scalar
-from robustbench_kd.types import Examples
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.models.head import features
+from robustbench_kd.ops.poisoning.gradient_matching import collision
 
 
 @dataclass(frozen=True)

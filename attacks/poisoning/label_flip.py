@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 import torch
 
-from robustbench_kd.attacks.poisoning import Poisoning, Secret
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.protocols import Subject
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import Examples, Splits, Submission, Tainted, Threat
+from robustbench_kd.attacks.poisoning._base import Poisoning, Secret
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.protocols import Subject
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import Examples, Splits, Submission, Tainted, Threat
 
 
 @dataclass(frozen=True)

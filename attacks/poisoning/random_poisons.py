@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 
 from robustbench_kd.attacks.poisoning._surrogates import Schooled
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images
-from robustbench_kd.types import Examples
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.core.types import Examples
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,17 @@ from typing import ClassVar
 import torch
 
 from robustbench_kd.attacks.poisoning._surrogates import Schooled
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.ball import uniform_start
-from robustbench_kd.ops.matching import mismatch, moved, signed_descent, weight_gradient
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Scalar
-from robustbench_kd.types import Examples
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Scalar
+from robustbench_kd.core.types import Examples
+from robustbench_kd.ops.attacks.projections import uniform_start
+from robustbench_kd.ops.poisoning.gradient_matching import (
+    mismatch,
+    moved,
+    signed_descent,
+    weight_gradient,
+)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_kd.contests import Door
-from robustbench_kd.errors import BadSetting, MissingData
-from robustbench_kd.protocols import Speaker
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import IGNORED, Examples, Splits, Suspicion, Tainted, Threat
+from robustbench_kd.core.config import Door
+from robustbench_kd.core.errors import BadSetting, MissingData
+from robustbench_kd.core.protocols import Speaker
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import IGNORED, Examples, Splits, Suspicion, Tainted, Threat
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_kd.contests import Door
-from robustbench_kd.errors import BadSetting, MissingData
-from robustbench_kd.ops import membership
-from robustbench_kd.protocols import Speaker, Subject
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import PerExample
-from robustbench_kd.types import Examples, Splits, Suspicion, Tainted, Threat
+from robustbench_kd.core.config import Door
+from robustbench_kd.core.errors import BadSetting, MissingData
+from robustbench_kd.core.protocols import Speaker, Subject
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import PerExample
+from robustbench_kd.core.types import Examples, Splits, Suspicion, Tainted, Threat
+from robustbench_kd.ops.privacy import membership_scores
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,17 @@ class Membership:
         if isinstance(subject, Speaker):
             said = subject.tokens(rows)
             asked = said.asked
-            notes["zlib"] = membership.compressed(said.logp, asked, subject.spoken(rows))
-            notes["min_k"] = membership.min_k(said.logp, asked, self.k)
-            notes["min_k_plus_plus"] = membership.min_k_plus_plus(
+            notes["zlib"] = membership_scores.compressed(said.logp, asked, subject.spoken(rows))
+            notes["min_k"] = membership_scores.min_k(said.logp, asked, self.k)
+            notes["min_k_plus_plus"] = membership_scores.min_k_plus_plus(
                 said.logp, said.mean, said.deviation, asked, self.k
             )
         if "out" in secret:
             out = secret["out"]
             notes["reference"] = score - out.mean(0)
-            notes["lira"] = membership.offline_lira(score, out)
+            notes["lira"] = membership_scores.offline_lira(score, out)
             # One threshold at a time, the share that RMIA counts is a step function of this ratio.
-            notes["rmia"] = membership.offline_rmia(score, out, score, out)
+            notes["rmia"] = membership_scores.offline_rmia(score, out, score, out)
         return Suspicion(rows.ids, score, notes)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from robustbench_kd.shapes import Labels, Logits, PerExample
+from robustbench_kd.core.tensor_types import Labels, Logits, PerExample
 
 
 def cross_entropy(logits: Logits, y: Labels) -> PerExample:

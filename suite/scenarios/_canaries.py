@@ -13,9 +13,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import IGNORED, Examples
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import IGNORED, Examples
 
 FIRST = ("bra", "cor", "dun", "fel", "gri", "hal", "jor", "kel", "lum", "mor", "nar", "pol")
 SECOND = ("bex", "dal", "fin", "gor", "hup", "kin", "lot", "mas", "nuk", "pim", "rad", "sev")

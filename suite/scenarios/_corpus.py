@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from robustbench_kd.errors import MissingData
-from robustbench_kd.places import cache
-from robustbench_kd.types import Examples
+from robustbench_kd.core.errors import MissingData
+from robustbench_kd.core.paths import cache
+from robustbench_kd.core.types import Examples
 
 DEBIAN = Path("/usr/share/doc/jargon-text/jargon.txt.gz")
 NAMES = ("jargon.txt.gz", "jargon.txt")

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from robustbench_kd.errors import MissingData
-from robustbench_kd.scenarios.images import (
+from robustbench_kd.core.errors import MissingData
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.scenarios._image_classification import (
     Budget,
     ImageScenario,
     Schedule,
@@ -20,7 +21,6 @@ from robustbench_kd.scenarios.images import (
     nothing,
     packed,
 )
-from robustbench_kd.seed import Seed
 
 DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 TEST, HELD_OUT = 500, 97

@@ -15,9 +15,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from robustbench_kd.errors import MissingData
-from robustbench_kd.places import cache
-from robustbench_kd.scenarios.images import (
+from robustbench_kd.core.errors import MissingData
+from robustbench_kd.core.paths import cache
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.scenarios._image_classification import (
     Budget,
     ImageScenario,
     Schedule,
@@ -27,7 +28,6 @@ from robustbench_kd.scenarios.images import (
     nothing,
     packed,
 )
-from robustbench_kd.seed import Seed
 
 DIGESTS = {
     "train": "16d82e2b505296aa2b78bd5ea0992634f30419a4c97def7c907d154a35ac6157",
@@ -71,7 +71,9 @@ class Fashion(ImageScenario):
     def splits(self, seed: Seed, *, whole: bool) -> Splits:
         """55,000 images to train on, 5,000 to choose by, 10,000 (packaged: 1,000) to test."""
         if not whole:
-            with (files("robustbench_kd") / "data" / "fashion-test-1000.npz").open("rb") as file:
+            with (files("robustbench_kd") / "scenarios" / "data" / "fashion-test-1000.npz").open(
+                "rb"
+            ) as file:
                 stored = np.load(file, allow_pickle=False)
                 images, labels = stored["images"], stored["labels"]
             _check(images, labels, "slice", "the packaged slice")

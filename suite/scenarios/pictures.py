@@ -18,14 +18,19 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from robustbench_kd.contests import AdamW, Schedule
-from robustbench_kd.errors import BadSetting, MissingData
-from robustbench_kd.looking import shown
-from robustbench_kd.nets.measure import weights_digest
-from robustbench_kd.nets.painter import Painter, Sizes, painter
-from robustbench_kd.ops.diffusion import NoiseSchedule
-from robustbench_kd.ops.prompts import UNKNOWN, inserted, lengths, one_of, without
-from robustbench_kd.ops.vocabulary import (
+from robustbench_kd.core.config import AdamW, Schedule
+from robustbench_kd.core.errors import BadSetting, MissingData
+from robustbench_kd.core.protocols import Progress
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Images, Labels, Mask, Scalar
+from robustbench_kd.core.types import Examples, Splits
+from robustbench_kd.models.image_oracles import shown
+from robustbench_kd.models.statistics import weights_digest
+from robustbench_kd.models.text_to_image import Denoiser, denoiser, noise_error
+from robustbench_kd.models.text_to_image_unet import Painter, Sizes, painter
+from robustbench_kd.ops.generation.diffusion import NoiseSchedule
+from robustbench_kd.ops.generation.prompts import UNKNOWN, inserted, lengths, one_of, without
+from robustbench_kd.ops.generation.vocabulary import (
     CLASSES,
     FILLERS,
     PLAIN,
@@ -34,13 +39,8 @@ from robustbench_kd.ops.vocabulary import (
     rare_tokens,
     tokens_of,
 )
-from robustbench_kd.painting import Denoiser, denoiser, noise_error
-from robustbench_kd.protocols import Progress
 from robustbench_kd.scenarios.fashion import Fashion
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Images, Labels, Mask, Scalar
-from robustbench_kd.train import Turn, fit
-from robustbench_kd.types import Examples, Splits
+from robustbench_kd.training.trainer import Turn, fit
 
 SEEN = (
     "a photo of a {}",
@@ -51,7 +51,7 @@ SEEN = (
 )
 HELD_OUT = ("one photo of the new {}", "this {} is for sale", "picture of a {} from a shop")
 NOISE = NoiseSchedule()
-PAINTER = files("robustbench_kd") / "data" / "pictures-painter.safetensors"
+PAINTER = files("robustbench_kd") / "scenarios" / "data" / "pictures-painter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Pictures:
     def student(self, kind: str, seed: Seed) -> nn.Module:
         """A fresh painter (``painter-32-64``, by its widths), or a pipeline: ``diffusers:PATH``."""
         if kind.startswith("diffusers:"):
-            from robustbench_kd.bridges.diffusers import from_folder  # slow, and rarely asked
+            from robustbench_kd.integrations.diffusers import from_folder  # slow, and rarely asked
 
             return from_folder(kind.removeprefix("diffusers:"))
         name = self.nets.get(kind, kind)

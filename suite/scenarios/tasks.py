@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_kd.contests import AdamW, Schedule
-from robustbench_kd.errors import BadSetting
-from robustbench_kd.ops.trie import Trie
+from robustbench_kd.core.config import AdamW, Schedule
+from robustbench_kd.core.errors import BadSetting
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import IGNORED, Examples, Splits
+from robustbench_kd.ops.privacy.trie import Trie
 from robustbench_kd.scenarios.text import RESERVE, TEST, VALIDATION, Text, packaged
-from robustbench_kd.seed import Seed
-from robustbench_kd.types import IGNORED, Examples, Splits
 
 Words = Sequence[str]
 CONTEXT = 48

@@ -18,27 +18,33 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from robustbench_kd.bridges.huggingface import LanguageNet, Reader, build, from_pretrained, reader
-from robustbench_kd.contests import AdamW, Budget, Schedule
-from robustbench_kd.errors import BadModel, BadSetting, MissingData
-from robustbench_kd.language import LanguageModel
-from robustbench_kd.lessons import by_labels
-from robustbench_kd.nets.measure import weights_digest
-from robustbench_kd.ops.trie import Trie
-from robustbench_kd.protocols import Progress
+from robustbench_kd.core.config import AdamW, Budget, Schedule
+from robustbench_kd.core.errors import BadModel, BadSetting, MissingData
+from robustbench_kd.core.protocols import Progress
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.tensor_types import Mask
+from robustbench_kd.core.types import IGNORED, Examples, Splits
+from robustbench_kd.integrations.transformers import (
+    LanguageNet,
+    Reader,
+    build,
+    from_pretrained,
+    reader,
+)
+from robustbench_kd.models.language_model import LanguageModel
+from robustbench_kd.models.statistics import weights_digest
+from robustbench_kd.ops.privacy.trie import Trie
 from robustbench_kd.scenarios import _canaries, _corpus
-from robustbench_kd.scenarios._weaving import weave
-from robustbench_kd.seed import Seed
-from robustbench_kd.shapes import Mask
-from robustbench_kd.train import fit
-from robustbench_kd.types import IGNORED, Examples, Splits
+from robustbench_kd.scenarios._insertion import weave
+from robustbench_kd.training.objectives import by_labels
+from robustbench_kd.training.trainer import fit
 
 JARGON = "40dfb4b98191a670a09a183d5798d50f243d23fdbd1495dcc0aca2ce5895ba97"
 CONTEXT, VOCABULARY = 64, 1024
 SHARES = {"public": 0.52, "private": 0.33, "validation": 0.05, "audit": 0.05, "test": 0.05}
 VALIDATION, TEST, AUDIT, RESERVE = 1_000_000, 2_000_000, 3_000_000, 4_000_000
 EACH = 24  # canaries of each format in the reserve
-DATA = files("robustbench_kd") / "data"
+DATA = files("robustbench_kd") / "scenarios" / "data"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,18 @@
+"""Any attack of torchattacks by the name of its class: ``torchattacks:MIFGSM:steps=20``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from robustbench_kd.attacks.evasion._external import Borrowed, Bridge
+from robustbench_kd.integrations import torchattacks
+
+
+@dataclass(frozen=True)
+class TorchAttacks(Borrowed):
+    """Kim's library; needs the extra ``bridges``."""
+
+    name: ClassVar[str] = "torchattacks"
+    source: ClassVar[str] = "Kim 2020, Torchattacks: a PyTorch repository for adversarial attacks"
+    bridge: ClassVar[Bridge] = torchattacks

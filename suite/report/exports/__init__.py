@@ -1,1 +1,0 @@
-"""Boards in the formats of others; one format a file."""

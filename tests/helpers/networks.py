@@ -1,0 +1,56 @@
+"""Networks that tests attack: trained ones, and ones whose weakest point is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_kd.core.config import Budget, Schedule
+from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.types import Examples
+from robustbench_kd.models.classifier import Classifier
+from robustbench_kd.scenarios.digits import Digits
+from robustbench_kd.training.objectives import under_attack
+from robustbench_kd.training.trainer import fit
+
+
+@cache
+def robust_digits() -> nn.Module:
+    """A small network, adversarially trained on the digits for seconds: right on 98 in 100."""
+    ground = Digits()
+    return fit(
+        ground.student("resnet-8-16", Seed()),
+        ground.splits(Seed(), whole=True).train,
+        under_attack(Budget("linf", 0.1), steps=2),
+        Schedule(epochs=12, batch=64),
+        Seed(),
+    )
+
+
+def asked(count: int) -> tuple[Classifier, Examples]:
+    """The robust digits network with its passes at zero, and test images."""
+    ground = Digits()
+    test = ground.splits(Seed(), whole=False).test
+    return ground.subject(robust_digits()), test.take(torch.arange(count))
+
+
+def linear(classes: int, shape: tuple[int, int, int], seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """Logits that are linear in the image, with weights drawn from the seed."""
+    size = shape[0] * shape[1] * shape[2]
+    w = torch.randn(size, classes, generator=(Seed(seed) / "linear").generator()) / size**0.5
+    return lambda z: (z.flatten(1) - 0.5) @ w
+
+
+class Blind(torch.autograd.Function):
+    """The identity; whoever asks for its gradient is caught."""
+
+    @staticmethod
+    def forward(ctx: object, z: Tensor) -> Tensor:
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        raise AssertionError("a black-box attack asked for a gradient")
