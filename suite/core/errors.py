@@ -30,9 +30,9 @@ class BadSetting(RobustbenchError):
 class Incompatible(RobustbenchError):
     """Two parts that do not fit: what one needs, the other does not offer."""
 
-    def __init__(self, name: str, needs: str, where: str) -> None:
+    def __init__(self, name: str, needed: str, where: str) -> None:
         super().__init__(
-            f"{name} needs {needs}, and {where} offers none; see: robustbench-kd list attacks"
+            f"{name} needs {needed}, and {where} offers none; see: robustbench-kd list attacks"
         )
 
 
@@ -49,7 +49,7 @@ class BadModel(RobustbenchError):
 
 
 class BadSubmission(RobustbenchError):
-    """What an adversary handed in cannot be judged; its run makes no row."""
+    """What an adversary submitted cannot be scored; its run makes no row."""
 
 
 class BadRecord(RobustbenchError):

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from robustbench_kd.core.errors import BadRecord, SaveFailed
 
 WAY_OUT = "free some space or name another folder by ROBUSTBENCH_KD_CACHE or --out"
+HOST = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node())[:40] or "host"
+_swept: set[Path] = set()
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Writes under a temporary name, syncs, renames; a crash leaves the old file or none.
 
+    Processes of several hosts may write to one folder, and to one file of it.
+
     Raises:
         SaveFailed: where the folder or the disk refuses; nothing is left behind.
     """
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    token = f"{HOST}.{os.getpid()}.{secrets.token_hex(4)}"
+    part = path.parent / f".{path.name[:100]}.{token}.part"  # names have at most 255 bytes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
@@ -51,11 +58,16 @@ def expect_writable(folder: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what a killed process left under a temporary name."""
-    for part in folder.glob(".*.part"):
-        pid = int(found[1]) if (found := re.search(r"\.(\d+)\.part$", part.name)) else 0
+    """Removes what killed processes of this host left under temporary names; once a folder."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    for part in folder.glob(f".*.{HOST}.*.part"):
+        name = re.search(rf"\.{re.escape(HOST)}\.(\d+)\.[0-9a-f]+\.part$", part.name)
+        if name is None:
+            continue
         try:
-            os.kill(pid, 0)
+            os.kill(int(name[1]), 0)
         except (ProcessLookupError, OverflowError):
             part.unlink(missing_ok=True)
         except PermissionError:

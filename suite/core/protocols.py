@@ -1,39 +1,40 @@
-"""The nouns: what a subject, an attack, a defense and a scenario must offer, and nothing more."""
+"""What a model, an attack, a defense and a scenario must offer, and nothing more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.core.config import Budget, Schedule
+from robustbench_kd.core.config import Budget, Schedule, ThreatModel
 from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.submissions import Submission
 from robustbench_kd.core.tensor_types import Logits, Mask, PerExample
-from robustbench_kd.core.types import Examples, Exhibit, Splits, Tainted, Threat
+from robustbench_kd.core.types import Examples, PoisonedData, Splits
 
 V_contra = TypeVar("V_contra", contravariant=True)
 S = TypeVar("S")
 
 
 @runtime_checkable
-class Subject(Protocol):
-    """A trained model, seen only through what can be asked of it."""
+class TargetModel(Protocol):
+    """A trained model, seen only through the queries that it answers."""
 
     def answer(self, inputs: Tensor) -> Tensor:
-        """What it says: a label, a continuation, an image."""
+        """Its output: a label, a continuation, an image."""
         ...
 
-    def surprise(self, examples: Examples) -> PerExample:
-        """How little it expected these targets, in nats."""
+    def example_losses(self, examples: Examples) -> PerExample:
+        """The negative log-likelihood of each example's targets, in nats."""
         ...
 
 
 @runtime_checkable
-class WhiteBox(Subject, Protocol):
-    """A subject whose scores can be differentiated."""
+class WhiteBoxModel(TargetModel, Protocol):
+    """A model whose scores can be differentiated."""
 
     def logits(self, inputs: Tensor) -> Logits:
         """Scores by class, differentiable in the inputs."""
@@ -41,23 +42,23 @@ class WhiteBox(Subject, Protocol):
 
 
 @runtime_checkable
-class Speaker(Subject, Protocol):
-    """A subject that goes on token by token, so that what it knows by heart can be read off."""
+class LanguageModel(TargetModel, Protocol):
+    """A model that continues text token by token, so that memorised text can be measured."""
 
     def answer(self, inputs: Tensor, noise: torch.Generator | None = None) -> Tensor:
-        """How it goes on, greedily, or as it may, where there is a source of noise."""
+        """Its continuations: greedy ones, or sampled ones where ``noise`` is given."""
         ...
 
     def tokens(self, examples: Examples) -> Tokens:
-        """What it says of every single token."""
+        """The log-probabilities of every single token."""
         ...
 
-    def ranks(self, examples: Examples, seed: Seed) -> Sequence[Standing]:
-        """Where each secret stands among all that could stand in its place."""
+    def ranks(self, examples: Examples, seed: Seed) -> Sequence[SecretRank]:
+        """The rank of each secret among all candidates."""
         ...
 
     def beams(self, examples: Examples, width: int) -> list[int]:
-        """Which of its likeliest continuations the secret is, from 1; 0 where it is none."""
+        """The place of the secret among the likeliest continuations, from 1; 0 where it is none."""
         ...
 
     def spoken(self, examples: Examples) -> list[bytes]:
@@ -65,8 +66,8 @@ class Speaker(Subject, Protocol):
         ...
 
 
-class Standing(Protocol):
-    """A rank: 1 is best, ``ties`` are counted in, ``of`` are the candidates."""
+class SecretRank(Protocol):
+    """A rank: 1 is the likeliest, ``ties`` are counted in, ``of`` is the number of candidates."""
 
     @property
     def value(self) -> float: ...
@@ -80,10 +81,10 @@ class Standing(Protocol):
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a model says of each asked token [b, t], in nats.
+    """Log-probabilities of each scored token [b, t], in nats.
 
-    ``logp`` is its log-probability, ``mean`` and ``deviation`` those of the log-probability of a
-    token that is drawn from the model; ``asked`` marks the tokens in question.
+    ``logp`` is the token's own, ``mean`` and ``deviation`` those of the log-probability of a token
+    drawn from the model; ``asked`` marks the tokens that are scored.
     """
 
     logp: Tensor
@@ -94,77 +95,80 @@ class Tokens:
 
 @runtime_checkable
 class Attack(Protocol[V_contra, S]):
-    """An adversary acts on the data before training and on the subject after; ``S`` in between."""
+    """An adversary acts on the data before training and on the model after; ``S`` in between.
+
+    ``requires`` is the protocol that the target model must meet.
+    """
 
     name: ClassVar[str]
     source: ClassVar[str]
-    meets: ClassVar[type]
+    requires: ClassVar[type]
 
     @property
-    def threat(self) -> Threat: ...
-    def before(self, data: Splits, seed: Seed) -> Tainted[S]: ...
-    def after(self, subject: V_contra, data: Splits, secret: S, seed: Seed) -> Exhibit: ...
+    def threat(self) -> ThreatModel: ...
+    def poison(self, data: Splits, seed: Seed) -> PoisonedData[S]: ...
+    def attack(self, model: V_contra, data: Splits, state: S, seed: Seed) -> Submission: ...
 
 
 @runtime_checkable
-class Fits(Protocol):
-    """An attack on training data that can tell beforehand, at no cost, whether they can bear it."""
+class ValidatesData(Protocol):
+    """An attack on training data that can refuse data beforehand, at no cost."""
 
-    def fits(self, train: Examples) -> None:
-        """Refuses settings that these data cannot bear."""
+    def validate_data(self, train: Examples) -> None:
+        """Refuses settings that these data do not allow."""
         ...
 
 
 @runtime_checkable
-class Rehearses(Protocol):
-    """An attack that asks networks of its own beforehand, trained without what was planted."""
+class NeedsShadowModels(Protocol):
+    """An attack that queries models of its own beforehand, trained without the poison."""
 
     @property
     def shadows(self) -> int:
         """How many of them."""
         ...
 
-    def rehearse(
-        self, shadows: Sequence[Subject], data: Splits, secret: Mapping[str, Tensor]
+    def query_shadow_models(
+        self, shadows: Sequence[TargetModel], data: Splits, state: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
-        """What it remembers, with what they said."""
+        """The attack's state with the answers of the shadow models in it."""
         ...
 
 
 @runtime_checkable
-class Implants(Protocol):
-    """An attack that hands over a changed network in place of the clean teacher."""
+class EditsModel(Protocol):
+    """An attack that supplies a changed network in place of the clean teacher."""
 
-    def implant(
+    def edit_model(
         self, net: nn.Module, data: Splits, seed: Seed, progress: Progress
     ) -> nn.Module: ...
 
 
 @runtime_checkable
-class Tells(Protocol):
-    """An attack that can say what an oracle would know of it."""
+class ProvidesOracle(Protocol):
+    """An attack that can say what an oracle defense would know of it."""
 
-    def tell(self, data: Splits, seed: Seed) -> Examples:
-        """What was planted; or inputs with what is hidden in them, and what they should be."""
+    def oracle_examples(self, data: Splits, seed: Seed) -> Examples:
+        """The poison; or inputs with their triggers, and what they should be answered as."""
         ...
 
 
 @runtime_checkable
 class Prompts(Protocol):
-    """An attack by what a model is asked in words."""
+    """An attack through prompts."""
 
-    def questions(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """What it asks in place of these test prompts: without its trigger, and with it."""
+    def prompts(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Its queries in place of these test prompts: without the trigger, and with it."""
         ...
 
 
 @runtime_checkable
 class Progress(Protocol):
-    """Where a long run says how far it is, and where it can be taken up again."""
+    """Where a long training reports how far it is, and where it can be resumed from."""
 
     def load(self, key: str) -> dict[str, Any] | None: ...
     def save(self, key: str, state: dict[str, Any]) -> None: ...
-    def tell(self, key: str, done: int, total: int, note: str) -> None: ...
+    def report(self, key: str, done: int, total: int, note: str) -> None: ...
 
 
 class Silent:
@@ -174,16 +178,18 @@ class Silent:
         return None
 
     def save(self, key: str, state: dict[str, Any]) -> None: ...
-    def tell(self, key: str, done: int, total: int, note: str) -> None: ...
+    def report(self, key: str, done: int, total: int, note: str) -> None: ...
 
 
 @dataclass(frozen=True)
-class Brief:
-    """All that a defender may use: data, teachers by role, a student to train, and the radius.
+class TrainingContext:
+    """All that a defender may use: data, teachers by role, a student to train, and the budget.
 
-    ``validation`` is for choices among students; only defenses that choose need it. ``trusted``
-    is a small set of clean examples that the defender vouches for; repairs live on it. ``told`` is
-    what an oracle knows of the planted examples, and ``pieces`` turns tokens to text.
+    Attributes:
+        validation: for choices among students; only defenses that choose need it.
+        trusted: a small set of clean examples that the defender vouches for; repairs use it alone.
+        oracle: what an oracle defense knows of the poison.
+        detokenize: turns tokens to text.
     """
 
     data: Examples
@@ -192,8 +198,8 @@ class Brief:
     budget: Budget
     schedule: Schedule
     seed: Seed
-    told: Examples | None = None
-    pieces: Callable[[Tensor], list[str]] | None = None
+    oracle: Examples | None = None
+    detokenize: Callable[[Tensor], list[str]] | None = None
     validation: Examples | None = None
     trusted: Examples | None = None
     progress: Progress = Silent()
@@ -201,9 +207,9 @@ class Brief:
 
 @runtime_checkable
 class Defense(Protocol):
-    """Turns a brief into a student.
+    """Turns a training context into a student.
 
-    ``needs`` names the teachers by role, ``net`` the kind of student, ``formula`` the loss.
+    ``teacher_roles`` names the teachers, ``net`` the kind of student, ``formula`` the loss.
     """
 
     name: ClassVar[str]
@@ -213,44 +219,45 @@ class Defense(Protocol):
     net: ClassVar[str]
 
     @property
-    def needs(self) -> tuple[str, ...]: ...
-    def harden(self, brief: Brief) -> nn.Module: ...
+    def teacher_roles(self) -> tuple[str, ...]: ...
+    def train(self, context: TrainingContext) -> nn.Module: ...
 
 
 @runtime_checkable
-class RaisesFamily(Protocol):
-    """A defense whose one training serves many students: the family is kept, students are cut."""
+class TrainsSupernet(Protocol):
+    """A defense that trains one supernet, from which many students are cut."""
 
-    def family_settings(self) -> dict[str, Any]:
-        """The settings that decide the training; the others only choose from it."""
+    def supernet_settings(self) -> dict[str, Any]:
+        """The settings that decide the training; the others only choose a subnet."""
         ...
 
     def check(self, student: nn.Module) -> None:
-        """Refuses a choice that no student of the family meets, before anything is spent."""
+        """Refuses a choice that no subnet meets, before anything is spent."""
         ...
 
-    def raise_family(self, brief: Brief) -> nn.Module: ...
+    def train_supernet(self, context: TrainingContext) -> nn.Module: ...
 
-    def choose(self, family: nn.Module, brief: Brief) -> tuple[nn.Module, str]:
+    def choose(self, supernet: nn.Module, context: TrainingContext) -> tuple[nn.Module, str]:
         """The student, and the name that its network is built by."""
         ...
 
 
 @runtime_checkable
 class Scenario(Protocol):
-    """The ground: data, networks, and when two answers agree.
+    """Data, networks, and when two answers agree.
 
-    ``edition`` is the digest of the training data, ``nets`` names the network of the teachers and
-    of each kind of student, ``teaching`` holds the schedule of each teacher by role.
+    ``dataset_digest`` is the digest of the training data, ``architectures`` names the network of
+    the teachers and of each kind of student, ``teacher_schedules`` holds the schedule of each
+    teacher by role.
     """
 
     name: ClassVar[str]
-    teaching: ClassVar[dict[str, Schedule]]
+    teacher_schedules: ClassVar[dict[str, Schedule]]
 
     @property
-    def edition(self) -> str: ...
+    def dataset_digest(self) -> str: ...
     @property
-    def nets(self) -> dict[str, str]: ...
+    def architectures(self) -> dict[str, str]: ...
     def splits(self, seed: Seed, *, whole: bool) -> Splits:
         """All of the data, or (``whole=False``) only the test slice that ships with the package."""
         ...
@@ -264,21 +271,26 @@ class Scenario(Protocol):
         progress: Progress,
         schedule: Schedule | None = None,
     ) -> nn.Module:
-        """Trained by the schedule of its role, unless another is given."""
+        """A teacher trained by the schedule of its role, unless another is given."""
         ...
 
-    def subject(self, net: nn.Module) -> Subject: ...
-    def agree(self, answers: Tensor, wanted: Tensor) -> Mask: ...
+    def target_model(self, net: nn.Module) -> TargetModel: ...
+    def agree(self, answers: Tensor, targets: Tensor) -> Mask: ...
 
 
 @dataclass(frozen=True)
-class Case:
-    """What the judge looks things up in: its own clean copy, never the adversary's."""
+class ScoringContext:
+    """What a scorer looks things up in: its own clean copy of the data, never the adversary's.
 
-    threat: Threat
+    ``repetitions`` holds how often each sample was inserted in the training data, by its id;
+    ``seed`` is for whatever the scorer draws.
+    """
+
+    threat: ThreatModel
     scenario: Scenario
     data: Splits
-    learned: object = None
+    repetitions: Mapping[int, int] = field(default_factory=dict)
+    seed: Seed = Seed()
 
 
 AnyAttack = Attack[Any, Any]

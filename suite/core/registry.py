@@ -18,12 +18,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
+from robustbench_kd.core import options
+from robustbench_kd.core.aliases import ENTRIES, current_name, current_settings
 from robustbench_kd.core.config import Leaderboard
-from robustbench_kd.core.errors import BrokenPlugin, UnknownName
+from robustbench_kd.core.errors import BadSetting, BrokenPlugin, UnknownName
 
-KINDS = ("attacks", "defenses", "scenarios", "leaderboards")
+KINDS = ("attacks", "defenses", "scenarios", "metrics", "leaderboards", "scorers")
+MAIN = "fashion-linf"
 BRIDGES = ("torchattacks", "art")
-NOT_ENTRIES = {"images"}
+FOLDERS = {"scorers": "evaluation.scorers"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class Entry:
                 f"imported: {type(why).__name__}: {why}"
             ) from why
         for value in vars(module).values():
-            ours = not isinstance(value, type) or value.__module__ == self.module
-            if ours and getattr(value, "name", None) == self.name:
+            ours = isinstance(value, type) and value.__module__ == self.module
+            if (ours or isinstance(value, Leaderboard)) and getattr(value, "name", "") == self.name:
                 return value
         raise BrokenPlugin(f"{self.module} defines nothing with the name {self.name!r}")
 
@@ -90,6 +93,9 @@ def entries(kind: str) -> dict[str, Entry]:
             )
             entry = replace(entry, clash=clash)
         found[point.name] = entry
+    for old in set(ENTRIES.get(kind, {})) & set(found):
+        clash = f"{old!r} is an old name of {ENTRIES[kind][old]!r}; rename the entry of {old!r}"
+        found[old] = replace(found[old], clash=clash)
     return dict(sorted(found.items()))
 
 
@@ -100,9 +106,11 @@ def find(kind: str, name: str) -> Entry:
         UnknownName: with the nearest known name.
     """
     known = entries(kind)
-    if name not in known:
-        raise UnknownName(kind[:-1], name, known)
-    return known[name]
+    if name in known:
+        return known[name]
+    if (current := current_name(kind, name)) in known:
+        return known[current]
+    raise UnknownName(kind[:-1], name, known)
 
 
 def board_of(name: str) -> Leaderboard:
@@ -114,6 +122,50 @@ def board_of(name: str) -> Leaderboard:
     return cast(Leaderboard, find("leaderboards", name).load())
 
 
+def configured(kind: str, text: str, **defaults: Any) -> Any:
+    """An entry with its settings as typed (``ard:alpha=0.9``); old names are understood.
+
+    Raises:
+        UnknownName: with the nearest known name.
+        BadSetting: for settings that do not fit.
+    """
+    name, inner, rest = split_name(text)
+    entry = find(kind, name).load()
+    if inner is not None:
+        return entry.from_text(inner, rest, **defaults)
+    typed = options.parse(rest)
+    given = current_settings(entry.name, typed)
+    if len(given) < len(typed):
+        raise BadSetting(f"{text!r} names one setting twice, by its old name and its new one")
+    return options.configure(entry, given, **defaults)
+
+
+def boards_of(defense: str) -> list[str]:
+    """The leaderboards on which a defense stands, by its name without settings; home board first.
+
+    The first is the main leaderboard, if the defense is on it; then those of attacks on test data,
+    then the others, each in alphabetical order, and those of the small digits last.
+    """
+    named = [
+        board
+        for board in _leaderboards()
+        if defense in {label.partition(":")[0] for label in board.defenses}
+    ]
+
+    def order(board: Leaderboard) -> tuple[bool, bool, bool, str]:
+        return board.name != MAIN, board.scenario == "digits", board.poisons, board.name
+
+    return [board.name for board in sorted(named, key=order)]
+
+
+def home_board(defense: str) -> str:
+    """The leaderboard that a defense is evaluated on unless another is named.
+
+    A defense that stands on none is evaluated on the main one.
+    """
+    return next(iter(boards_of(defense)), MAIN)
+
+
 def split_name(text: str) -> tuple[str, str | None, str]:
     """A name as typed -> (entry, class of a bridge, settings), as in ``art:DeepFool``."""
     name, _, rest = text.partition(":")
@@ -123,11 +175,20 @@ def split_name(text: str) -> tuple[str, str | None, str]:
     return name, None, rest
 
 
+def _leaderboards() -> Iterator[Leaderboard]:
+    """All that can be loaded: a plug-in that is broken says so where it is named."""
+    for entry in entries("leaderboards").values():
+        try:
+            yield cast(Leaderboard, entry.load())
+        except BrokenPlugin:
+            continue
+
+
 @cache
 def _folder(kind: str) -> Path:
-    spec = importlib.util.find_spec(f"robustbench_kd.{kind}")
+    spec = importlib.util.find_spec(f"robustbench_kd.{FOLDERS.get(kind, kind)}")
     if spec is None or not spec.submodule_search_locations:
-        raise BrokenPlugin(f"this install lacks robustbench_kd.{kind}; install it again")
+        raise BrokenPlugin(f"this install lacks its {kind}; install it again")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -135,9 +196,10 @@ def _ours(kind: str) -> Iterator[Entry]:
     root = _folder(kind)
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
-        if path.stem.startswith("_") or path.stem in NOT_ENTRIES or "__pycache__" in inside.parts:
+        if path.stem.startswith("_") or "__pycache__" in inside.parts:
             continue
-        module = ".".join(("robustbench_kd", kind, *inside.with_suffix("").parts))
+        package = FOLDERS.get(kind, kind)
+        module = ".".join(("robustbench_kd", package, *inside.with_suffix("").parts))
         yield Entry(kind, path.stem.replace("_", "-"), module, None, path)
 
 

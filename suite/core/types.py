@@ -1,31 +1,21 @@
-"""The values that pass between attacks, defenses, scenarios and the judge; all of them frozen."""
+"""The data that pass between attacks, defenses, scenarios and scorers; all of them frozen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from robustbench_kd.core.config import Budget, Door, Doubt
-from robustbench_kd.core.tensor_types import Ids, PerExample
+from robustbench_kd.core.config import EvaluationWarning
+from robustbench_kd.core.tensor_types import Ids, Mask, PerExample
 
 S = TypeVar("S")
 
 IGNORED = -100
-"""The target of a token that is not asked about."""
-
-
-@dataclass(frozen=True)
-class Threat:
-    """What an adversary wants, where it gets in, what it sees, and how much it may spend."""
-
-    goal: Literal["evade", "degrade", "implant", "expose"]
-    door: Door
-    sight: Literal["weights", "scores", "answers"]
-    budget: Budget | None = None
+"""The target of a token that is not scored."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +41,16 @@ class Examples:
         """
         if torch.equal(ids, self.ids):
             return self
-        place = {int(i): n for n, i in enumerate(self.ids)}
-        return self.take(torch.tensor([place[int(i)] for i in ids], dtype=torch.int64))
+        position = {int(i): n for n, i in enumerate(self.ids)}
+        return self.take(torch.tensor([position[int(i)] for i in ids], dtype=torch.int64))
 
 
-def append(train: Examples, more: Examples, noise: torch.Generator) -> Examples:
+def append(train: Examples, extra: Examples, noise: torch.Generator) -> Examples:
     """A training set with further examples at its end."""
     return Examples(
-        torch.cat([train.ids, more.ids]),
-        torch.cat([train.inputs, more.inputs]),
-        torch.cat([train.targets, more.targets]),
+        torch.cat([train.ids, extra.ids]),
+        torch.cat([train.inputs, extra.inputs]),
+        torch.cat([train.targets, extra.targets]),
     )
 
 
@@ -68,10 +58,11 @@ def append(train: Examples, more: Examples, noise: torch.Generator) -> Examples:
 class Splits:
     """A scenario's data. ``validation`` is for choices, ``test`` for the verdict alone.
 
-    ``reserve`` holds what no ordinary training set contains, for who plants canaries; ``audit``
-    ordinary examples that are left out of ``train``, for who plants members. ``weave`` is how
-    further examples enter a training set: ids are those of examples, so copies share one. ``kinds``
-    tells the number of an id's task, where there are several.
+    Attributes:
+        reserve: what no ordinary training set contains, for attacks that insert canaries.
+        audit: ordinary examples left out of ``train``, for attacks that insert members.
+        insert: how further examples enter a training set; copies of one example share its id.
+        kinds: the number of an id's task, where there are several.
     """
 
     train: Examples
@@ -79,68 +70,42 @@ class Splits:
     test: Examples
     reserve: Examples | None = None
     audit: Examples | None = None
-    weave: Callable[[Examples, Examples, torch.Generator], Examples] = append
+    insert: Callable[[Examples, Examples, torch.Generator], Examples] = append
     kinds: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
-class Tainted(Generic[S]):
-    """The data as the adversary hands it back, and what it will need to remember."""
+class PoisonedData(Generic[S]):
+    """The data as the adversary returns them, and the state that its attack will need."""
 
     data: Splits
-    secret: S
+    attack_state: S
 
 
 @dataclass(frozen=True)
-class Submission:
-    """Inputs that an adversary hands in; it never says whether it won.
+class SampleScores:
+    """What a scorer observed, sample by sample.
 
-    ``notes`` are measurements by example that the record keeps beside the verdict (a norm, say).
+    Attributes:
+        ids: of the samples.
+        columns: a bit or a number for each sample, or for each eligible one.
+        eligible: the samples on which the adversary can win; None where that is all of them.
+        candidates: what else identifies a sample (repetitions, say), one value each.
+        metadata: summaries of what the attack reported; never a verdict.
+        warnings: why the row may claim more than it has.
+        undecided: samples so close to a decision boundary that another machine may decide
+            otherwise.
+        codes: the coded inputs that prove the columns, where inputs were submitted.
     """
-
-    ids: Ids
-    inputs: Tensor
-    wanted: Tensor | None = None
-    notes: Mapping[str, PerExample] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Suspicion:
-    """A score by example: the higher, the more the adversary believes it was in the data.
-
-    ``notes`` are further measurements by example, other scores among them.
-    """
-
-    ids: Ids
-    score: PerExample
-    notes: Mapping[str, PerExample] = field(default_factory=dict)
-
-
-Exhibit = Submission | Suspicion
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The verdict, example by example, and the coded inputs that prove it."""
 
     ids: Ids
     columns: Mapping[str, PerExample]
-    doubts: frozenset[Doubt] = frozenset()
+    eligible: Mask | None = None
+    candidates: Mapping[str, Tensor] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    warnings: frozenset[EvaluationWarning] = frozenset()
+    undecided: Mask | None = None
     codes: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share with its interval and the count it rests on; never printed without both."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-    def __str__(self) -> str:
-        """In percent: ``0.0 [0.0, 0.8]``."""
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]".replace("%", "")
 
 
 Json = dict[str, Any]

@@ -25,110 +25,121 @@ from robustbench_kd.results.record import Json, canonical, digest
 REMOVE = "remove it to have it made again"
 
 
-def dump(tensors: Mapping[str, Tensor], card: Json) -> bytes:
-    """Tensors and one card as safetensors; the same bytes for the same content."""
+def dump(tensors: Mapping[str, Tensor], metadata: Json) -> bytes:
+    """Tensors and their metadata as safetensors; the same bytes for the same content."""
     solid = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return save(solid, {"robustbench_kd": canonical(card)})
+    return save(solid, {"robustbench_kd": canonical(metadata)})
 
 
 def undump(data: bytes, where: str) -> tuple[dict[str, Tensor], Json]:
-    """The tensors and the card.
+    """The tensors and their metadata.
 
     Raises:
         BadRecord: where the bytes are no such file.
     """
     try:
-        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        card: Json = json.loads(head.get("__metadata__", {}).get("robustbench_kd", "{}"))
-        return load(data), card
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        text = header.get("__metadata__", {}).get("robustbench_kd", "{}")
+        metadata: Json = json.loads(text)
+        return load(data), metadata
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as why:
         raise BadRecord(f"{where} is damaged: {why}; {REMOVE}") from why
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A network from disk: its weights, its card, and whether it shipped with the package."""
+class StoredModel:
+    """A network from disk: its weights, its metadata, and whether it shipped with the package."""
 
     state: dict[str, Tensor]
-    card: Json
+    metadata: Json
     shipped: bool
 
 
-def net_name(card: Json) -> str:
+def model_file_name(metadata: Json) -> str:
     """``fashion-linf--ard--seed0--0123456789ab.safetensors``: readable, and unique by its key."""
-    slug = re.sub(r"[^a-z0-9.=-]+", "-", card["title"].lower()).strip("-")
-    return f"{slug}--{card['key'][:12]}.safetensors"
+    title = re.sub(r"[^a-z0-9.=-]+", "-", metadata["title"].lower()).strip("-")
+    return f"{title}--{metadata['key'][:12]}.safetensors"
 
 
-def save_net(state: Mapping[str, Tensor], card: Json, folder: Path | None = None) -> Path:
-    """Keeps a trained network under the key on its card.
+def save_model(state: Mapping[str, Tensor], metadata: Json, folder: Path | None = None) -> Path:
+    """Stores a trained network under the key in its metadata.
 
-    A card that says ``half`` is about weights that float16 holds exactly; so they are written.
+    Metadata that say ``half`` are about weights that float16 holds exactly; so they are written.
     """
-    path = (folder or cache() / "nets") / net_name(card)
-    written = _cast(state, torch.float16) if card.get("half") else state
-    write_whole(path, dump(written, {**card, "weights": weights_digest(state)}))
+    path = (folder or cache() / "nets") / model_file_name(metadata)
+    written = _cast(state, torch.float16) if metadata.get("half") else state
+    write_whole(path, dump(written, {**metadata, "weights": weights_digest(state)}))
     return path
 
 
-def _cast(state: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor]:
-    return {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
+def _cast(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
 
 
-def find_net(key: str) -> Kept | None:
+def find_model(key: str) -> StoredModel | None:
     """The network of this key: from the package first, then from earlier runs.
 
     Raises:
-        BadRecord: where a file of that key is damaged or holds other weights than its card says.
+        BadRecord: where a file of that key is damaged or holds other weights than its metadata say.
     """
     for folder in (shipped("students"), cache() / "nets"):
         for path in sorted(folder.glob(f"*--{key[:12]}.safetensors")):
-            state, card = undump(read_bytes(path), str(path))
-            state = _cast(state, torch.float32) if card.get("half") else state
-            if card.get("key") != key or card.get("weights") != weights_digest(state):
-                raise BadRecord(f"{path} does not hold the weights on its card; {REMOVE}")
-            return Kept(state, card, folder == shipped("students"))
+            state, metadata = undump(read_bytes(path), str(path))
+            state = _cast(state, torch.float32) if metadata.get("half") else state
+            if metadata.get("key") != key or metadata.get("weights") != weights_digest(state):
+                raise BadRecord(
+                    f"{path} does not hold the weights that its metadata name; {REMOVE}"
+                )
+            return StoredModel(state, metadata, folder == shipped("students"))
     return None
 
 
-def save_cell(key: str, tensors: Mapping[str, Tensor], card: Json, folder: str = "cells") -> None:
-    """Keeps what was computed under a key, so that a run that was cut off goes on after it."""
-    sealed = {**card, "seal": _seal(key, tensors, card)}
+def save_cached(
+    key: str, tensors: Mapping[str, Tensor], metadata: Json, folder: str = "cells"
+) -> None:
+    """Stores what was computed under a key, so that a run that was cut off goes on after it."""
+    sealed = {**metadata, "seal": _seal(key, tensors, metadata)}
     write_whole(cache() / folder / f"{key}.safetensors", dump(tensors, sealed))
 
 
-def find_cell(key: str, folder: str = "cells") -> tuple[dict[str, Tensor], Json] | None:
+def find_cached(key: str, folder: str = "cells") -> tuple[dict[str, Tensor], Json] | None:
     """What was computed under this key: from the package first, then from earlier runs.
 
     Raises:
-        BadRecord: where the file is damaged, or was made for another question.
+        BadRecord: where the file is damaged, or was made under another key.
     """
     name = f"{key}.safetensors"
     paths = (shipped(folder) / name, cache() / folder / name)
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         return None
-    tensors, card = undump(read_bytes(path), str(path))
-    if card.pop("seal", None) != _seal(key, tensors, card):
+    tensors, metadata = undump(read_bytes(path), str(path))
+    if metadata.pop("seal", None) != _seal(key, tensors, metadata):
         raise BadRecord(f"{path} does not match its own digest; {REMOVE}")
-    return tensors, card
+    return tensors, metadata
 
 
-def _seal(key: str, tensors: Mapping[str, Tensor], card: Json) -> str:
-    return digest({"key": key, "tensors": weights_digest(tensors), "card": card})
+def _seal(key: str, tensors: Mapping[str, Tensor], metadata: Json) -> str:
+    # "card" is the word of the first release; seals of stored files are made from it.
+    return digest({"key": key, "tensors": weights_digest(tensors), "card": metadata})
 
 
 @dataclass(frozen=True)
-class Keeper:
+class CheckpointStore:
     """Progress of a training on disk: the state after the last whole epoch, by run and stage."""
 
     run: str
-    say: Callable[[str, int, int, str], None]
+    on_progress: Callable[[str, int, int, str], None]
 
     def _path(self, key: str) -> Path:
         return cache() / "progress" / f"{self.run[:16]}-{re.sub('[^a-z0-9-]', '-', key)}.pt"
 
     def load(self, key: str) -> dict[str, Any] | None:
+        """The stored state of a stage; None where there is none.
+
+        Raises:
+            BadRecord: where the file is damaged.
+        """
         path = self._path(key)
         if not path.exists():
             return None
@@ -139,16 +150,18 @@ class Keeper:
         return state
 
     def save(self, key: str, state: dict[str, Any]) -> None:
+        """Stores the state of a stage in place of an earlier one."""
         buffer = BytesIO()
         torch.save(state, buffer)
         body = buffer.getvalue()
         seal = hashlib.sha256(body).hexdigest().encode()  # torch.load would miss a flipped bit
         write_whole(self._path(key), seal + b"\n" + body)
 
-    def tell(self, key: str, done: int, total: int, note: str) -> None:
-        self.say(key, done, total, note)
+    def report(self, key: str, done: int, total: int, note: str) -> None:
+        """Reports progress: epochs done of a total, and a note."""
+        self.on_progress(key, done, total, note)
 
     def clear(self) -> None:
-        """Removes the states: the run has ended and its network is kept."""
+        """Removes the states: the run has ended and its network is stored."""
         for path in (cache() / "progress").glob(f"{self.run[:16]}-*.pt"):
             path.unlink(missing_ok=True)

@@ -2,25 +2,31 @@
 
 Names of records hold their claims, so a union of folders knows no conflict: the same claim is kept
 once, and different answers to the same question lie side by side. What cannot be trusted is refused
-by name, and the rest stays usable; a file that is there already is never written to.
+by name, and the rest stays usable; what a file there already holds is never changed. Records of
+older schemas are written in today's, under the name that they have in it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_kd.core.errors import BadRecord, NotComparable, RobustbenchError
-from robustbench_kd.core.io import expect_writable, read_bytes, write_whole
-from robustbench_kd.results.planted import Planted
-from robustbench_kd.results.probed import Probed
+from robustbench_kd.core.io import expect_writable, read_bytes
+from robustbench_kd.core.registry import entries
 from robustbench_kd.results.record import Record, canonical
-from robustbench_kd.results.store import planted_path, probed_path, proof_of, read_any, record_path
+from robustbench_kd.results.store import (
+    evidence_path,
+    expect_on_its_board,
+    read_evidence,
+    read_record,
+    record_path,
+    save_record,
+)
 
-AnyRecord = Record | Planted | Probed
+Protocol = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,11 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A record that reads well: where it lies, and the file that proves it, if it has one."""
+class RecordFile:
+    """A record that was read, and where it lies."""
 
     path: Path
-    record: AnyRecord
-    proof: Path | None
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -46,155 +51,145 @@ class Merged:
     """What became of every file: written now, there already, the same as another, or refused."""
 
     written: tuple[Path, ...]
-    there: tuple[Path, ...]
-    twice: tuple[Path, ...]
+    present: tuple[Path, ...]
+    duplicates: tuple[Path, ...]
     refused: tuple[Refusal, ...]
 
     @property
     def code(self) -> int:
         """The highest that applies: 2 damaged, 4 another protocol, 5 nothing usable."""
-        nothing = 0 if self.written or self.there else 5
-        return max(nothing, *(one.code for one in self.refused), 0)
+        nothing = 0 if self.written or self.present else 5
+        return max(nothing, *(refusal.code for refusal in self.refused), 0)
 
 
 def merge(folders: Sequence[Path], out: Path) -> Merged:
-    """Copies the records of all folders to one, each with its proof; refuses by name.
+    """Copies the records of all folders to one, each with its evidence; refuses by name.
 
-    All files are read before the first one is written. On each board (and planted attack), the
-    protocol is that of most records of ``out``, or of most of all where it holds none yet.
+    All files are read before the first one is written. On each leaderboard (and, where every attack
+    poisons training data of its own, for each attack) the protocol is that of most records of
+    ``out``, or of most of all where it holds none yet.
 
     Raises:
         SaveFailed: where ``out`` cannot be written to.
     """
     expect_writable(out)
-    kept, bad = _sheets([out])
-    found, worse = _sheets([folder for folder in folders if folder.resolve() != out.resolve()])
-    kept, found, mixed = _one_protocol(kept, found)
-    claims = {sheet.record.claim for sheet in kept}
+    present, refused = _read([out])
+    given, unreadable = _read(folders, besides=out)
+    protocols = _usual_protocols(given) | _usual_protocols(present)
+    conflicts = [_conflict(file, protocols) for file in (*present, *given)]
+    refused += unreadable + [conflict for conflict in conflicts if conflict]
+    conflicting = {conflict.path for conflict in conflicts if conflict}
+    present = [file for file in present if file.path not in conflicting]
+    claims = {file.record.claim for file in present}
     written: list[Path] = []
-    twice: list[Path] = []
-    refused = [*bad, *worse, *mixed]
-    for sheet in found:
-        if sheet.record.claim in claims:
-            twice.append(sheet.path)
+    duplicates: list[Path] = []
+    for file in given:
+        if file.path in conflicting:
+            continue
+        if file.record.claim in claims:
+            duplicates.append(file.path)
             continue
         try:
-            written.append(_copied(sheet, out))
-            claims.add(sheet.record.claim)
+            written.append(_copied(file, out))
+            claims.add(file.record.claim)
         except BadRecord as why:
-            refused.append(Refusal(sheet.path, str(why), why.exit_code))
-    return Merged(tuple(written), tuple(s.path for s in kept), tuple(twice), tuple(refused))
+            refused.append(Refusal(file.path, str(why), why.exit_code))
+    present_paths = tuple(file.path for file in present)
+    return Merged(tuple(written), present_paths, tuple(duplicates), tuple(refused))
 
 
-def _sheets(folders: Iterable[Path]) -> tuple[list[Sheet], list[Refusal]]:
-    """The records of some folders in order of their names, and what cannot be read as one."""
-    good: list[Sheet] = []
-    bad: list[Refusal] = []
-    paths = {p.resolve(): p for folder in folders for p in sorted(folder.rglob("*.json"))}
-    for path in paths.values():
+def _read(
+    folders: Iterable[Path], besides: Path | None = None
+) -> tuple[list[RecordFile], list[Refusal]]:
+    """The records of some folders in order of their names, and what cannot be trusted as one.
+
+    Args:
+        besides: a folder that was read already.
+    """
+    files: list[RecordFile] = []
+    refused: list[Refusal] = []
+    boards = entries("leaderboards")
+    paths = {path.resolve(): path for folder in folders for path in sorted(folder.rglob("*.json"))}
+    for place, path in paths.items():
+        if besides is not None and besides.resolve() in place.parents:
+            continue
         try:
-            record = read_any(path)
-            good.append(Sheet(path, record, _proof(path, record)))
+            record = read_record(path)
+            expect_on_its_board(record, path, boards)
+            _expect_evidence(record, path)
+            files.append(RecordFile(path, record))
         except RobustbenchError as why:
-            bad.append(Refusal(path, str(why), why.exit_code))
-    return good, bad
+            refused.append(Refusal(path, str(why), why.exit_code))
+    return files, refused
 
 
-def _proof(path: Path, record: AnyRecord) -> Path | None:
-    """The file beside a record, which must be the one that it names.
+def _expect_evidence(record: Record, path: Path) -> None:
+    """The inputs that a record was made with lie beside it.
 
     Raises:
-        BadRecord: where it is missing or another one.
+        BadRecord: where they do not, or where a record of attacks on test data names none.
     """
-    beside = proof_of(record, path)
-    if beside is None:
-        return None
-    proof, wanted = beside
-    if not proof.exists():
-        raise BadRecord(f"{path} lacks its evidence, which should lie in {proof.name}")
-    if hashlib.sha256(read_bytes(proof)).hexdigest() != wanted:
-        raise BadRecord(f"{proof} is not the evidence of {path.name}: it was damaged or swapped")
-    return proof
+    if not read_evidence(record, path) and record.capability == "test_data":
+        raise BadRecord(f"{path} lacks its evidence: it names no file of stored inputs")
 
 
-def protocol(record: AnyRecord) -> dict[str, str]:
-    """What a record asks, part by part; rows of one board are about the same question."""
-    parts: dict[str, object] = {"test data": record.data}
-    if isinstance(record, Record):
-        parts |= {"threat": record.threat, "number of images": record.limit or "all"}
-        parts |= {f"settings of {c.attack}": c.settings for c in record.cells}
-    elif isinstance(record, Planted):
-        parts |= {"door": record.door, f"settings of {record.attack}": record.settings}
-    else:
-        parts |= {"door": record.door}
-        parts |= {f"settings of {name}": one for name, one in record.attacks.items()}
+def protocol(record: Record) -> Protocol:
+    """What a record measures, part by part; rows of one leaderboard answer the same question."""
+    data = {name: record.data[name] for name in ("dataset_digest", "examples", "count")}
+    parts: dict[str, object] = {"test data": data, "threat": record.threat}
+    parts["number of test examples"] = record.limit or "all"
+    parts |= {f"settings of {label}": result.settings for label, result in record.attacks.items()}
     return {name: canonical(value) for name, value in parts.items()}
 
 
-def _one_protocol(
-    kept: Sequence[Sheet], found: Sequence[Sheet]
-) -> tuple[list[Sheet], list[Sheet], list[Refusal]]:
-    """Only what asks the same question as the others on its board."""
-    mixed: list[Refusal] = []
-
-    def same(sheets: Sequence[Sheet]) -> Iterator[Sheet]:
-        for sheet in sheets:
-            asks, wanted = protocol(sheet.record), wants[_board(sheet.record)]
-            if asks == wanted:
-                yield sheet
-                continue
-            parts = sorted(n for n in {*asks, *wanted} if asks.get(n) != wanted.get(n))
-            mixed.append(
-                Refusal(
-                    sheet.path,
-                    f"{sheet.path} asks something else than most records of "
-                    f"{sheet.record.board}: other {', '.join(parts)}",
-                    NotComparable.exit_code,
-                )
-            )
-
-    wants = _usual(found) | _usual(kept)
-    return list(same(kept)), list(same(found)), mixed
+def _conflict(file: RecordFile, protocols: dict[str, Protocol]) -> Refusal | None:
+    """Why a record cannot stand beside the others of its leaderboard, if it cannot."""
+    measured, usual = protocol(file.record), protocols[_question(file.record)]
+    others = sorted(n for n in {*measured, *usual} if measured.get(n) != usual.get(n))
+    if not others:
+        return None
+    why = (
+        f"{file.path} measures something else than most records of {file.record.board}: "
+        f"other {', '.join(others)}"
+    )
+    return Refusal(file.path, why, NotComparable.exit_code)
 
 
-def _usual(sheets: Iterable[Sheet]) -> dict[str, dict[str, str]]:
-    """The commonest protocol of each board; a reduced run sets none where there is a whole one."""
-    boards: dict[str, list[Sheet]] = {}
-    for sheet in sheets:
-        boards.setdefault(_board(sheet.record), []).append(sheet)
-    found = {}
-    for board, mine in boards.items():
-        whole = [s for s in mine if getattr(s.record, "limit", None) is None] or mine
-        counts = Counter(tuple(protocol(sheet.record).items()) for sheet in whole)
-        found[board] = dict(counts.most_common(1)[0][0])
-    return found
+def _usual_protocols(files: Iterable[RecordFile]) -> dict[str, Protocol]:
+    """The commonest protocol of each question; a limited run sets none where there is a full one.
+
+    A claim counts once, however many copies there are of it.
+    """
+    records = {file.record.claim: file.record for file in files}
+    questions: dict[str, list[Record]] = {}
+    for record in records.values():
+        questions.setdefault(_question(record), []).append(record)
+    usual = {}
+    for question, alike in questions.items():
+        unlimited = [record for record in alike if record.limit is None] or alike
+        counts = Counter(tuple(sorted(protocol(record).items())) for record in unlimited)
+        usual[question] = dict(max(sorted(counts.items()), key=lambda pair: pair[1])[0])
+    return usual
 
 
-def _board(record: AnyRecord) -> str:
-    return f"{record.board}/{record.attack}" if isinstance(record, Planted) else record.board
+def _question(record: Record) -> str:
+    """The leaderboard, and the attack where it poisons training data of its own."""
+    alone = record.capability != "test_data" and len(record.attack_labels) == 1
+    return "/".join((record.board, *(record.attack_labels if alone else ())))
 
 
-def _path(record: AnyRecord, out: Path) -> Path:
-    if isinstance(record, Planted):
-        return planted_path(record, out)
-    return probed_path(record, out) if isinstance(record, Probed) else record_path(record, out)
-
-
-def _copied(sheet: Sheet, out: Path) -> Path:
-    """Writes proof and record, the record last, byte for byte.
+def _copied(file: RecordFile, out: Path) -> Path:
+    """Writes evidence and record.
 
     Raises:
         BadRecord: where something else lies there already.
     """
-    target = _path(sheet.record, out)
-    beside = proof_of(sheet.record, target)
-    pairs = [(sheet.proof, beside[0])] if sheet.proof and beside else []
-    pairs.append((sheet.path, target))
-    data = [(read_bytes(source), goal) for source, goal in pairs]
-    for body, goal in data:
-        if goal.exists() and read_bytes(goal) != body:
-            raise BadRecord(f"{sheet.path} was not merged: {goal} holds something else already")
-    for body, goal in data:
-        if not goal.exists():
-            write_whole(goal, body)
-    return target
+    target = record_path(file.record, out)
+    inputs = evidence_path(file.record, target)
+    evidence = read_evidence(file.record, file.path)
+    occupied = target if target.exists() else None
+    if inputs is not None and inputs.exists() and read_bytes(inputs) != evidence:
+        occupied = inputs
+    if occupied is not None:
+        raise BadRecord(f"{file.path} was not merged: {occupied} holds something else already")
+    return save_record(file.record, evidence, out)

@@ -1,6 +1,9 @@
-"""Records: what was observed, example by example, as immutable JSON that anyone can check.
+"""The record of one evaluation: what was observed, sample by sample, as immutable JSON.
 
-This room needs no torch, so that comparing two records starts in a blink.
+One schema for every threat. A record holds the models that were compared, the attacks that were
+run, and for each attack and model its columns: a bit or a number a sample. ``clean`` is an entry
+like the attacks: what the models do when nobody attacks. No torch here, so that comparing two
+records starts at once.
 """
 
 from __future__ import annotations
@@ -8,22 +11,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from robustbench_kd.core.errors import BadRecord
+from robustbench_kd.core.estimates import Estimate
 from robustbench_kd.ops.statistics.bitset import number_of, pack, text_of, unpack
-from robustbench_kd.ops.statistics.proportions import wilson
-from robustbench_kd.results.migrations import MIGRATIONS, migrated
 
-SCHEMA = "robustbench-kd.record/1"
-NEEDED = {  # what whoever folds a record looks up in its parts
-    "defense": {"label", "name"},
-    "model": {"weights", "net", "parameters", "macs"},
-    "data": {"edition", "examples", "ids", "count"},
-    "threat": {"norm", "eps"},
-}
+SCHEMA = "robustbench-kd.record/2"
+CLEAN = "clean"
+COUNTERPART = ".clean"
+"""Suffix of a model that was trained on the same data without the poison."""
 Json = dict[str, Any]
 
 
@@ -38,86 +38,126 @@ def digest(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A count of a count, with Wilson's 95 % interval."""
+class Bits:
+    """A bit a sample, packed."""
 
-    hits: int
     count: int
-
-    @property
-    def value(self) -> float:
-        return self.hits / self.count
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson(self.hits, self.count)
-
-    def __str__(self) -> str:
-        """In percent: ``0.0 [0.0, 0.8]``."""
-        low, high = self.interval
-        return f"{100 * self.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def numbers(share: Share | None) -> Json | None:
-    """A share as numbers: value, low, high, hits, count."""
-    if share is None:
-        return None
-    low, high = share.interval
-    return {
-        "value": share.value,
-        "low": low,
-        "high": high,
-        "hits": share.hits,
-        "count": share.count,
-    }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One attack on one student: a bit an example, the passes spent, and what was noted."""
-
-    attack: str
-    settings: Json
-    seed: int
-    count: int
-    right: int
     bits: str
-    forward: int
-    backward: int
-    notes: Json = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, flags: Sequence[bool]) -> Bits:
+        """Flags, packed."""
+        return cls(len(flags), pack(flags))
+
+    @cached_property
+    def number(self) -> int:
+        """All bits as one whole number; the first sample is the highest bit."""
+        return number_of(self.bits, self.count)
 
     @property
     def flags(self) -> list[bool]:
-        """Whether each example is still answered right."""
         return unpack(self.bits, self.count)
 
     @property
-    def share(self) -> Share:
-        return Share(self.right, self.count)
+    def share(self) -> Estimate:
+        """The share of ones, with Wilson's interval."""
+        return Estimate.share(self.number.bit_count(), self.count)
+
+    def json(self) -> Json:
+        return {"count": self.count, "ones": self.number.bit_count(), "bits": self.bits}
+
+
+Numbers = tuple[float, ...]
+Column = Bits | Numbers
+
+
+def every(columns: Sequence[Bits]) -> Bits:
+    """The samples whose bit is set in all of these columns."""
+    joined = columns[0].number
+    for column in columns[1:]:
+        joined &= column.number
+    return Bits(columns[0].count, text_of(joined, columns[0].count))
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack on every model that was compared.
+
+    Attributes:
+        settings: of the attack.
+        scorer: which of our scorers decided.
+        columns: by model and name.
+        samples: what the samples are, one value each: ids, repetitions, formats, tokens, bytes.
+        eligible: the test inputs on which the adversary could win, where columns hold those alone.
+        passes: forward and backward passes of single samples, where they were counted.
+        metadata: summaries of what the attack reported; never a verdict.
+    """
+
+    settings: Json
+    scorer: str
+    columns: Mapping[str, Mapping[str, Column]]
+    samples: Mapping[str, list[Any]] = field(default_factory=dict)
+    eligible: Bits | None = None
+    passes: Mapping[str, int] = field(default_factory=dict)
+    metadata: Json = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def json(self) -> Json:
+        columns = {
+            model: {name: _plain(column) for name, column in named.items()}
+            for model, named in self.columns.items()
+        }
+        body = {
+            "settings": self.settings,
+            "scorer": self.scorer,
+            "columns": columns,
+            "samples": self.samples,
+            "eligible": self.eligible.json() if self.eligible else None,
+            "passes": self.passes,
+            "metadata": self.metadata,
+            "warnings": list(self.warnings),
+        }
+        return {name: value for name, value in body.items() if value or name == "settings"}
 
 
 @dataclass(frozen=True)
 class Record:
-    """One student under one panel. Files are never edited; a correction is another record."""
+    """One defense (or somebody's model) under the attacks of a leaderboard, for one seed.
+
+    Files are never edited; a correction is another record.
+
+    Attributes:
+        defense: name, label, settings, teacher_roles, oracle; for a model of one's own its name.
+        limit: evaluated on the first so many test samples only; None for all of them.
+        data: dataset_digest, examples (digest), ids (digest), count, classes.
+        threat: capability; for attacks on test data also norm and eps.
+        poison: count, cover_count, train_size, ids_digest; empty where no data were poisoned.
+        models: by role: weights (digest), recipe_digest, architecture, and what else is known.
+            Roles are ``student``, ``control`` (the same student without a teacher),
+            ``teacher-ROLE``, ``pretrained``, and each with ``.clean`` for its clean counterpart.
+        attacks: ``clean`` first, then as they were run, by label.
+        full_test: attacks on the whole test set.
+        evidence: sha256, bytes (and rows) of the file of stored inputs; empty where submissions
+            are made anew to verify them.
+        compute: CPU seconds; not part of any claim.
+    """
 
     board: str
     scenario: str
-    defense: Json  # name, settings, label; for somebody's own model: the name it was given
-    model: Json  # weights, net, parameters, macs, origin, key
-    teachers: Json  # weights by role
-    data: Json  # edition, ids, inputs, count
-    threat: Json  # norm, eps
+    defense: Json
     seed: int
     limit: int | None
-    cells: tuple[Cell, ...]
-    robust: Json  # hits, count, low, high, bits: the worst case over the panel
-    wide: tuple[Cell, ...]
-    evidence: Json  # file digest, bytes, rows
-    health: Json
-    doubts: tuple[str, ...]
+    data: Json
+    threat: Json
+    poison: Json
+    models: Mapping[str, Json]
+    attacks: Mapping[str, AttackResult]
+    full_test: Mapping[str, AttackResult]
+    evidence: Json
+    sanity_checks: Json
+    warnings: tuple[str, ...]
     versions: Json
-    spent: Json  # CPU seconds; not part of any claim
+    compute: Json
     schema: str = SCHEMA
 
     @property
@@ -127,144 +167,124 @@ class Record:
         return label
 
     @property
-    def clean(self) -> Share:
-        """The accuracy on untouched inputs."""
-        return self.cell("untouched").share
+    def capability(self) -> str:
+        """What the adversary controlled."""
+        capability: str = self.threat["capability"]
+        return capability
 
     @property
-    def worst(self) -> Share:
-        """The share answered right under every attack of the panel."""
-        return Share(self.robust["hits"], self.robust["count"])
+    def student(self) -> Json:
+        """What is known of the student."""
+        return self.models["student"]
 
     @property
-    def flags(self) -> list[bool]:
-        """Whether each example survives the whole panel."""
-        return unpack(self.robust["bits"], self.robust["count"])
+    def attack_labels(self) -> list[str]:
+        """The attacks besides ``clean``, as typed."""
+        return [label for label in self.attacks if label != CLEAN]
 
-    def cell(self, attack: str) -> Cell:
-        """The cell of an attack, by its name or as it was typed.
+    def result(self, attack: str) -> AttackResult:
+        """The result of an attack, by its name or as it was typed.
 
         Raises:
             BadRecord: where the record has none.
         """
-        for cell in self.cells:
-            if attack in (cell.attack, cell.attack.partition(":")[0]):
-                return cell
+        return self.attacks[self.typed(attack)]
+
+    def typed(self, attack: str) -> str:
+        """The label of an attack, by its name or as it was typed.
+
+        Raises:
+            BadRecord: where the record has none.
+        """
+        for label in self.attacks:
+            if attack in (label, label.partition(":")[0]):
+                return label
         raise BadRecord(f"the record of {self.label} on {self.board} has no attack {attack!r}")
+
+    def column(self, attack: str, model: str, name: str) -> Column:
+        """A column by attack, model and name.
+
+        Raises:
+            BadRecord: where the record has none.
+        """
+        column = self.result(attack).columns.get(model, {}).get(name)
+        if column is None:
+            raise BadRecord(
+                f"the record of {self.label} on {self.board} holds no {name} of {attack} on {model}"
+            )
+        return column
+
+    def bits(self, attack: str, model: str, name: str) -> Bits:
+        """A column of bits.
+
+        Raises:
+            BadRecord: where there is none.
+        """
+        column = self.column(attack, model, name)
+        if not isinstance(column, Bits):
+            raise BadRecord(f"{name} of {attack} holds numbers where bits were expected")
+        return column
+
+    def numbers(self, attack: str, model: str, name: str) -> Numbers:
+        """A column of numbers; bits are read as 0 and 1.
+
+        Raises:
+            BadRecord: where there is none.
+        """
+        column = self.column(attack, model, name)
+        return tuple(map(float, column.flags)) if isinstance(column, Bits) else column
+
+    @property
+    def robust(self) -> Bits:
+        """Which test inputs the student answers correctly under every attack of the panel.
+
+        Raises:
+            BadRecord: where the record is about another kind of threat.
+        """
+        return every([self.bits(label, "student", "correct") for label in self.attacks])
+
+    @property
+    def worst(self) -> Estimate:
+        """Robust accuracy: the share answered correctly under every attack."""
+        return self.robust.share
+
+    @property
+    def clean(self) -> Estimate:
+        """The student's accuracy when nobody attacks."""
+        return self.bits(CLEAN, "student", "correct").share
 
     def json(self) -> Json:
         """The record as plain JSON, its own digest included."""
-        text = canonical(_plain(self))
+        text = canonical(self._body())
         return {**json.loads(text), "id": hashlib.sha256(text.encode()).hexdigest()}
 
-    @property
+    def _body(self) -> Json:
+        body = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
+        for part in ("attacks", "full_test"):
+            body[part] = {label: result.json() for label, result in body[part].items()}
+        # JSON sorts keys; the order of attacks is the order of the panel.
+        return body | {"panel": list(self.attacks)}
+
+    @cached_property
     def id(self) -> str:
         """SHA-256 of everything else in the record."""
-        identity: str = self.json()["id"]
-        return identity
+        return digest(self._body())
 
-    @property
+    @cached_property
     def claim(self) -> str:
         """SHA-256 of all but the time it took: the same run, made again, makes the same claim."""
-        return digest({k: v for k, v in self.json().items() if k not in ("spent", "id")})
+        return digest({name: value for name, value in self._body().items() if name != "compute"})
 
 
-def _plain(record: Record) -> Json:
-    """The fields of a record and of its cells; canonical JSON writes them without a copy."""
-    body = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    cells = {part: [vars(cell) for cell in body[part]] for part in ("cells", "wide")}
-    return body | cells
+def rounded(values: Iterable[float]) -> Numbers:
+    """Numbers as a record keeps them: six significant digits."""
+    return tuple(int(v) if v == int(v) else float(f"{v:.6g}") for v in values)
 
 
-def worst_case(cells: Iterable[Cell]) -> list[bool]:
-    """An example is robust if it survives every attack."""
-    return [all(row) for row in zip(*(cell.flags for cell in cells), strict=True)]
+def counterpart(role: str) -> str:
+    """The clean counterpart of a model."""
+    return role + COUNTERPART
 
 
-def summed(flags: Sequence[bool]) -> Json:
-    """Flags as a record keeps them: counts, interval and bits."""
-    return _folded(number_of(pack(flags), len(flags)), len(flags))
-
-
-def unsealed(body: Json, where: str) -> Json:
-    """The record without its digest, which must be that of all the rest.
-
-    Raises:
-        BadRecord: where it was damaged or edited.
-    """
-    rest = {name: value for name, value in body.items() if name != "id"}
-    if digest(rest) != body["id"]:
-        raise BadRecord(f"{where} does not match its own digest: it was damaged or edited")
-    return rest
-
-
-def parse(text: str, where: str) -> Record:
-    """The record in a text.
-
-    Raises:
-        BadRecord: where it is no record of this schema, is damaged, or contradicts itself.
-    """
-    try:
-        return parse_body(json.loads(text), where)
-    except ValueError as why:
-        raise BadRecord(f"{where} is no record: {type(why).__name__}: {why}") from why
-
-
-def parse_body(body: Json, where: str) -> Record:
-    """The record in a document that was read already.
-
-    Raises:
-        BadRecord: where it is no record of this schema, is damaged, or contradicts itself.
-    """
-    try:
-        schema = body.get("schema")
-        if schema != SCHEMA and schema not in MIGRATIONS:
-            raise BadRecord(f"{where} has schema {schema!r}; this version reads {SCHEMA!r}")
-        body = migrated(unsealed(body, where))
-        cells = {
-            part: tuple(Cell(**{**cell, "doubts": tuple(cell["doubts"])}) for cell in body[part])
-            for part in ("cells", "wide")
-        }
-        record = Record(**{**body, **cells, "doubts": tuple(body["doubts"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as why:
-        raise BadRecord(f"{where} is no record: {type(why).__name__}: {why}") from why
-    consistent(record, where)
-    return record
-
-
-def consistent(record: Record, where: str) -> None:
-    """Bits, counts and intervals must tell one story.
-
-    Raises:
-        BadRecord: naming the first thing that does not.
-    """
-    try:
-        for part, names in NEEDED.items():
-            if missing := names - getattr(record, part).keys():
-                raise BadRecord(f"{where} lacks the {min(missing)} of its {part}")
-        robust = -1
-        for cell in (*record.cells, *record.wide):
-            flags = number_of(cell.bits, cell.count)
-            if flags.bit_count() != cell.right:
-                raise BadRecord(f"{where}: {cell.attack} counts {cell.right}, its bits do not")
-            if not (cell.forward >= 0 and cell.backward >= 0):
-                raise BadRecord(f"{where}: {cell.attack} spent a negative number of passes")
-        for cell in record.cells:
-            robust &= number_of(cell.bits, cell.count)
-        if any(cell.count != record.data["count"] for cell in record.cells):
-            raise BadRecord(f"{where}: an attack was tried on another number of examples")
-        if not record.cells or _folded(robust, record.data["count"]) != record.robust:
-            raise BadRecord(f"{where}: the worst case is not that of the attacks' bits")
-        if not any(cell.attack == "untouched" for cell in record.cells):
-            raise BadRecord(f"{where} lacks the control: what is right on untouched inputs")
-        if len({cell.count for cell in record.wide}) > 1:
-            raise BadRecord(f"{where}: the wide attacks were tried on different test sets")
-    except (ValueError, TypeError, KeyError, AttributeError) as why:
-        raise BadRecord(f"{where} contradicts itself: {why}") from why
-
-
-def _folded(flags: int, count: int) -> Json:
-    """What ``summed`` says of the same flags as one number."""
-    hits = flags.bit_count()
-    low, high = wilson(hits, count)
-    return {"hits": hits, "count": count, "low": low, "high": high, "bits": text_of(flags, count)}
+def _plain(column: Column) -> Any:
+    return column.json() if isinstance(column, Bits) else list(column)

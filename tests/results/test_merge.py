@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,35 +12,27 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from ledger import first, made
-from planted import made as planted
 
+from records import backdoor_record, canary_record, evasion_record, forge
 from robustbench_kd.cli.main import main
-from robustbench_kd.results.record import Record, canonical, digest
-from robustbench_kd.results.store import load_planted, load_records, save_planted, save_record
+from robustbench_kd.core.errors import SaveFailed
+from robustbench_kd.results.merge import Merged, merge
+from robustbench_kd.results.record import SCHEMA, Record
+from robustbench_kd.results.store import load_records, read_evidence, read_record, save_record
 
-PROOF = b"what broke them"
-SEAL = {"sha256": hashlib.sha256(PROOF).hexdigest(), "bytes": len(PROOF)}
-
-
-def run(*args: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def merged(*args: str | Path, code: int = 0) -> dict[str, Any]:
-    ran = run("merge", *args, "--json")
-    assert ran.exit_code == code, ran.output
-    said: dict[str, Any] = json.loads(ran.stdout)
-    assert (said["command"], said["exit_code"]) == ("merge", code)
-    return said
+INPUTS = b"submitted inputs"
+EVIDENCE: dict[str, Any] = {"sha256": hashlib.sha256(INPUTS).hexdigest(), "bytes": len(INPUTS)}
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
-def record(label: str, hits: int = 7, **other: Any) -> Record:
-    return made(label, first(hits, 10), evidence={**SEAL, "rows": 1}, **other)
+def record(label: str, correct: int = 7, **fields: Any) -> Record:
+    return evasion_record(
+        label, correct, count=10, **{"evidence": {**EVIDENCE, "rows": 1}, **fields}
+    )
 
 
-def laid(folder: Path, *records: Record) -> list[Path]:
-    return [save_record(one, PROOF, folder) for one in records]
+def put(folder: Path, *records: Record) -> list[Path]:
+    return [save_record(record, INPUTS, folder) for record in records]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -50,47 +43,99 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+def labels(folder: Path) -> list[str]:
+    return sorted(record.label for record in load_records(folder))
+
+
+def counts(merged: Merged) -> tuple[int, int, int, int]:
+    """How many were written, present, duplicates and refused."""
+    parts = (merged.written, merged.present, merged.duplicates, merged.refused)
+    written, present, duplicates, refused = map(len, parts)
+    return written, present, duplicates, refused
+
+
+# --------------------------------------------------------------------------------------- the union
+
+
 def test_folders_become_one_and_identical_claims_are_kept_once(tmp_path: Path) -> None:
     here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "out"
-    ard, slower = record("ard"), record("ard", spent={"cpu_seconds": 99.0})
+    ard, slower = record("ard"), record("ard", compute={"cpu_seconds": 99.0})
     assert ard.claim == slower.claim
     assert ard.id != slower.id
-    laid(here, ard, record("rslad"))
-    laid(there, slower, record("ard", 6), record("iad"))  # another answer to the same question
+    put(here, ard, record("rslad"))
+    (copied, *_) = put(there, slower, record("ard", 6), record("iad"))  # 6: another answer
     before = content(here) | content(there)
-    said = merged(here, there, "--out", out)
-    assert (len(said["written"]), len(said["twice"]), said["refused"]) == (4, 1, [])
-    assert [path.partition("there/")[2] != "" for path in said["twice"]] == [True]
-    found = load_records(out)
-    assert sorted((one.label, one.worst.hits) for one in found) == [
-        ("ard", 6),
-        ("ard", 7),
-        ("iad", 7),
-        ("rslad", 7),
-    ]
-    assert all((Path(p).with_suffix(".safetensors")).read_bytes() == PROOF for p in said["written"])
+    merged = merge([here, there], out)
+    assert counts(merged) == (4, 0, 1, 0)
+    assert merged.duplicates == (copied,)
+    assert merged.code == 0
+    robust = sorted((record.label, record.worst.hits) for record in load_records(out))
+    assert robust == [("ard", 6), ("ard", 7), ("iad", 7), ("rslad", 7)]
+    assert all(read_evidence(read_record(path), path) == INPUTS for path in merged.written)
     assert content(here) | content(there) == before
 
 
 def test_the_order_of_folders_does_not_matter_and_a_second_merge_changes_nothing(
     tmp_path: Path,
 ) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    laid(one, record("ard"), record("rslad"))
-    laid(two, record("ard"), record("iad"))
-    merged(one, two, "--out", tmp_path / "ab")
-    merged(two, one, "--out", tmp_path / "ba")
-    assert content(tmp_path / "ab") == content(tmp_path / "ba")
-    said = merged(one, two, tmp_path / "ab", "--out", tmp_path / "ab")
-    assert (len(said["written"]), len(said["there"]), len(said["twice"])) == (0, 3, 4)
-    assert content(tmp_path / "ab") == content(tmp_path / "ba")
+    one, two, out = tmp_path / "one", tmp_path / "two", tmp_path / "ab"
+    put(one, record("ard"), record("rslad"))
+    put(two, record("ard"), record("iad"))
+    merge([one, two], out)
+    merge([two, one], tmp_path / "ba")
+    assert content(out) == content(tmp_path / "ba")
+    assert counts(merge([one, two, out], out)) == (0, 3, 4, 0)
+    assert counts(merge([tmp_path], out)) == (0, 3, 7, 0)  # "out" lies in it, and is read once
+    assert content(out) == content(tmp_path / "ba")
 
 
-def reworded(path: Path, **changes: Any) -> None:
-    """The record with other words and a digest that fits them."""
-    body = {**json.loads(path.read_text()), **changes}
-    body.pop("id")
-    path.write_text(canonical({**body, "id": digest(body)}))
+def test_records_of_every_threat_are_merged_and_share_their_inputs(tmp_path: Path) -> None:
+    for machine, label in (("a", "distillation"), ("b", "standard-training")):
+        backdoor = backdoor_record({"student": 3}, label=label, evidence=EVIDENCE)
+        canaries = canary_record({"student": [1, 2], "control": [3, 4]}, label=label)
+        put(tmp_path / machine, backdoor, canaries)
+    out = tmp_path / "out"
+    assert counts(merge([tmp_path / "a", tmp_path / "b"], out)) == (4, 0, 0, 0)
+    assert len(list(out.rglob("*.safetensors"))) == 1
+    assert labels(out) == ["distillation"] * 2 + ["standard-training"] * 2
+
+
+@pytest.mark.parametrize("name", ["record-1", "planted-1", "probed-1"])
+def test_older_records_are_written_in_todays_schema_under_todays_names(
+    tmp_path: Path, name: str
+) -> None:
+    source, out = tmp_path / "pictures-backdoor" / "old", tmp_path / "out"
+    source.mkdir(parents=True)
+    old = Path(shutil.copy(FIXTURES / f"{name}.json", source / "old.json"))
+    record, inputs = read_record(old), b""
+    if record.evidence:
+        inputs = INPUTS
+        beside = f"x--inputs-seed0--{EVIDENCE['sha256'][:12]}" if name == "planted-1" else "old"
+        (source / f"{beside}.safetensors").write_bytes(inputs)
+        part = "evidence" if name == "record-1" else "exhibit"
+        forge(old, lambda body: body.update({part: {**body[part], **EVIDENCE}}))
+        record = read_record(old)
+    before = old.read_bytes()
+    merged = merge([source], out)
+    assert counts(merged) == (1, 0, 0, 0)
+    (new,) = merged.written
+    assert json.loads(new.read_text())["schema"] == SCHEMA
+    assert read_record(new) == record
+    assert new.parent.name == record.board
+    assert record.claim[:12] in new.name
+    assert read_evidence(record, new) == inputs
+    assert old.read_bytes() == before
+    assert counts(merge([source, out], tmp_path / "again")) == (1, 0, 1, 0)
+    assert content(tmp_path / "again") == content(out)
+
+
+# -------------------------------------------------------------------------------- what is refused
+
+
+def evidence_of(path: Path) -> Path:
+    """The file of inputs beside a record."""
+    (inputs,) = path.parent.glob("*.safetensors")
+    return inputs
 
 
 def cut_off(path: Path) -> None:
@@ -98,104 +143,179 @@ def cut_off(path: Path) -> None:
 
 
 def edited(path: Path) -> None:
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
+    path.write_text(path.read_text().replace('"seed":0', '"seed":1', 1))
 
 
-def lying(path: Path) -> None:
-    robust = {**json.loads(path.read_text())["robust"], "hits": 9}
-    reworded(path, robust=robust)
+def wrong_ones(body: dict[str, Any]) -> None:
+    body["attacks"]["fgsm"]["columns"]["student"]["correct"]["ones"] = 9
 
 
-def without_proof(path: Path) -> None:
-    path.with_suffix(".safetensors").unlink()
+HARMS: dict[str, tuple[Callable[[Path], Any], int, str]] = {
+    "cut off": (cut_off, 2, "is no record: "),
+    "edited": (edited, 2, "does not match its own digest"),
+    "miscounted": (lambda path: forge(path, wrong_ones), 2, "counts 9 ones, its bits do not"),
+    "no text": (lambda path: path.write_bytes(b"\xff\xfe"), 2, "is no record: "),
+    "a list": (lambda path: path.write_text("[]"), 2, "holds a list"),
+    "no record": (lambda path: path.write_text("{}"), 2, "has schema None; this version reads"),
+    "of a future schema": (
+        lambda path: forge(path, lambda body: body.update(schema="robustbench-kd.record/3")),
+        2,
+        "has schema 'robustbench-kd.record/3'; this version reads",
+    ),
+    "with an unknown field": (
+        lambda path: forge(path, lambda body: body.update(surprise=1)),
+        2,
+        "surprise",
+    ),
+    "without its inputs": (lambda path: evidence_of(path).unlink(), 2, "lacks its evidence"),
+    "naming no inputs": (
+        lambda path: forge(path, lambda body: body.update(evidence={})),
+        2,
+        "names no file of stored inputs",
+    ),
+    "with other inputs": (
+        lambda path: evidence_of(path).write_bytes(b"x"),
+        2,
+        "is not the evidence that",
+    ),
+    "of another leaderboard": (
+        lambda path: forge(path, lambda body: body.update(board="digits-linf")),
+        2,
+        "is about digits-linf, and lies in a folder of fashion-linf",
+    ),
+    "of another kind of threat": (
+        lambda path: forge(path, lambda body: body["threat"].update(capability="public_data")),
+        2,
+        "holds attacks on public_data, and fashion-linf is about attacks on test_data",
+    ),
+    "of another budget": (
+        lambda path: forge(path, lambda body: body["threat"].update(eps=0.2)),
+        4,
+        "than most records of fashion-linf: other threat",
+    ),
+    "of fewer examples": (
+        lambda path: forge(path, lambda body: body.update(limit=10)),
+        4,
+        "than most records of fashion-linf: other number of test examples",
+    ),
+}
 
 
-HARMS: list[tuple[Callable[[Path], Any], int, str]] = [
-    (cut_off, 2, "is no record: "),
-    (edited, 2, "does not match its own digest"),
-    (lying, 2, "the worst case is not that of the attacks' bits"),
-    (lambda path: path.write_bytes(b"\xff\xfe"), 2, "is no record: "),
-    (lambda path: path.write_text("[]"), 2, "holds a list"),
-    (lambda path: path.write_text("{}"), 2, "has schema None"),
-    (lambda path: reworded(path, schema="robustbench-kd.record/2"), 2, "record/2'; this version"),
-    (lambda path: reworded(path, surprise=1), 2, "surprise"),
-    (without_proof, 2, "lacks its evidence"),
-    (lambda path: reworded(path, evidence={}), 2, "damaged or swapped"),
-    (lambda path: path.with_suffix(".safetensors").write_bytes(b"x"), 2, "damaged or swapped"),
-    (lambda path: reworded(path, threat={"norm": "linf", "eps": 0.2}), 4, "other threat"),
-    (lambda path: reworded(path, limit=10), 4, "other number of images"),
-]
-
-
-@pytest.mark.parametrize(("harm", "code", "words"), HARMS)
-def test_what_cannot_be_trusted_is_named_and_the_rest_stays_usable(
-    harm: Callable[[Path], Any], code: int, words: str, tmp_path: Path
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_cannot_be_trusted_is_named_in_one_sentence_and_the_rest_stays_usable(
+    harm: str, tmp_path: Path
 ) -> None:
+    change, code, words = HARMS[harm]
     good, bad, out = tmp_path / "good", tmp_path / "bad", tmp_path / "out"
-    laid(good, record("rslad"), record("iad"))
-    fine, path = laid(bad, record("trades"), record("ard"))
-    harm(path)
-    said = merged(bad, good, "--out", out, code=code)
-    (refused,) = said["refused"]
-    assert refused["path"] == str(path)
-    assert path.stem in refused["why"]
-    assert words in refused["why"]
-    assert {one.label for one in load_records(out)} == {"rslad", "iad", "trades"}
-    assert fine.name in {Path(p).name for p in said["written"]}
-    text = run("merge", bad, good, "--out", tmp_path / "again")
-    assert text.exit_code == code
-    assert f"refused: {refused['why']}" in text.stdout
-    assert "3 new, 0 there already, 0 the same as another, 1 refused" in text.stdout
+    put(good, record("rslad"), record("iad"), record("trades"))
+    (path,) = put(bad, record("ard"))
+    change(path)
+    merged = merge([bad, good], out)
+    (refusal,) = merged.refused
+    assert (refusal.path, refusal.code, merged.code) == (path, code, code)
+    assert str(path) in refusal.why
+    assert words in refusal.why
+    assert "\n" not in refusal.why
+    assert labels(out) == ["iad", "rslad", "trades"]
 
 
-def test_other_test_images_and_other_settings_are_another_protocol(tmp_path: Path) -> None:
-    one = record("ard")
-    cells = (one.cells[0], replace(one.cells[1], settings={"eps": 0.2}), *one.cells[2:])
-    (odd,) = laid(tmp_path / "odd", replace(one, cells=cells, data={**one.data, "examples": "y"}))
-    laid(tmp_path / "rest", record("rslad"), record("iad"))
-    said = merged(tmp_path / "odd", tmp_path / "rest", "--out", tmp_path / "out", code=4)
-    (refused,) = said["refused"]
-    assert refused["path"] == str(odd)
-    assert refused["why"].endswith("other settings of fgsm, test data")
+def test_other_test_data_other_settings_and_other_panels_are_another_protocol(
+    tmp_path: Path,
+) -> None:
+    ard = record("ard")
+    attacks = dict(ard.attacks)
+    attacks["fgsm"] = replace(attacks["fgsm"], settings={"eps": 0.2})
+    del attacks["pgd:steps=20"]
+    put(tmp_path / "odd", replace(ard, attacks=attacks, data={**ard.data, "examples": "y"}))
+    put(tmp_path / "rest", record("rslad"), record("iad"))
+    (refusal,) = merge([tmp_path / "odd", tmp_path / "rest"], tmp_path / "out").refused
+    assert refusal.why.endswith("other settings of fgsm, settings of pgd:steps=20, test data")
+
+
+def test_attacks_that_poison_training_data_of_their_own_are_questions_of_their_own(
+    tmp_path: Path,
+) -> None:
+    attacks = ("badnets:size=2", "badnets:size=3", "wanet")
+    put(tmp_path / "here", *(backdoor_record(attack=a, evidence=EVIDENCE) for a in attacks))
+    assert counts(merge([tmp_path / "here"], tmp_path / "out")) == (3, 0, 0, 0)
+
+
+def test_copies_of_a_record_do_not_outvote_others_on_what_the_protocol_is(tmp_path: Path) -> None:
+    for machine in "abc":
+        put(tmp_path / machine, record("ard", threat={"eps": 0.2}))
+    put(tmp_path / "d", record("rslad"), record("iad"))
+    merged = merge([tmp_path / machine for machine in "abcd"], tmp_path / "out")
+    assert labels(tmp_path / "out") == ["iad", "rslad"]
+    assert len(merged.refused) == 3
 
 
 def test_the_folder_that_is_merged_into_says_what_the_protocol_is(tmp_path: Path) -> None:
-    laid(tmp_path / "out", record("ard"))
-    other = {"threat": {"norm": "linf", "eps": 0.2}}
-    laid(tmp_path / "many", record("rslad", **other), record("iad", **other))
-    said = merged(tmp_path / "many", "--out", tmp_path / "out", code=4)
-    assert (len(said["refused"]), said["written"]) == (2, [])
-    assert [one.label for one in load_records(tmp_path / "out")] == ["ard"]
+    put(tmp_path / "out", record("ard"))
+    put(tmp_path / "many", *(record(label, threat={"eps": 0.2}) for label in ("rslad", "iad")))
+    merged = merge([tmp_path / "many"], tmp_path / "out")
+    assert (counts(merged), merged.code) == ((0, 1, 0, 2), 4)
+    assert labels(tmp_path / "out") == ["ard"]
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    (path,) = laid(tmp_path / "here", record("ard"))
-    target = tmp_path / "out" / path.relative_to(tmp_path / "here")
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_nothing_is_overwritten(tmp_path: Path, suffix: str) -> None:
+    (path,) = put(tmp_path / "here", record("ard"))
+    source = path if suffix == ".json" else evidence_of(path)
+    target = tmp_path / "out" / source.relative_to(tmp_path / "here")
     target.parent.mkdir(parents=True)
-    target.write_text("mine")
-    said = merged(tmp_path / "here", "--out", tmp_path / "out", code=5)
-    assert target.read_text() == "mine"
-    assert not target.with_suffix(".safetensors").exists()
-    assert any("holds something else already" in one["why"] for one in said["refused"])
+    target.write_text("something else")
+    merged = merge([tmp_path / "here"], tmp_path / "out")
+    assert merged.code == 5
+    assert [p.name for p in target.parent.iterdir()] == [target.name]
+    assert target.read_text() == "something else"
+    assert f"was not merged: {target} holds something else already" in merged.refused[-1].why
 
 
-def test_planted_records_take_their_shared_inputs_along(tmp_path: Path) -> None:
-    exhibit = {"sha256": SEAL["sha256"], "bytes": SEAL["bytes"]}
-    for machine, label in (("a", "distillation"), ("b", "labels")):
-        save_planted(
-            planted({"student": 3}, label=label, exhibit=exhibit), PROOF, tmp_path / machine
-        )
-    said = merged(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
-    assert len(said["written"]) == 2
-    assert len(list((tmp_path / "out").rglob("*.safetensors"))) == 1
-    assert {one.label for one in load_planted(tmp_path / "out")} == {"distillation", "labels"}
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed):
+        merge([tmp_path / "none"], tmp_path / "file" / "x")
 
 
-def test_nothing_usable_is_said_so(tmp_path: Path) -> None:
+# ------------------------------------------------------------------------------------- the command
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(main, ["merge", *map(str, args)])
+
+
+def test_the_command_says_what_became_of_every_file(tmp_path: Path) -> None:
+    put(tmp_path / "good", record("rslad"), record("iad"))
+    (bad,) = put(tmp_path / "bad", record("ard"))
+    cut_off(bad)
+    ran = run(tmp_path / "bad", tmp_path / "good", "--out", tmp_path / "out")
+    assert ran.exit_code == 2
+    refused, board, total = ran.stdout.splitlines()
+    assert refused.startswith(f"refused: {bad} is no record: ")
+    assert board == "fashion-linf: 2 new"
+    assert total.endswith("out: 2 new, 0 there already, 0 the same as another, 1 refused")
+
+
+def test_the_command_has_one_json_document(tmp_path: Path) -> None:
+    (path,) = put(tmp_path / "good", record("rslad"))
+    bad = tmp_path / "good" / "bad.json"
+    bad.write_text("{}")
+    ran = run(tmp_path / "good", "--out", tmp_path / "out", "--json")
+    body = json.loads(ran.stdout)
+    assert (ran.exit_code, body["command"], body["exit_code"]) == (2, "merge", 2)
+    assert [Path(written).name for written in body["written"]] == [path.name]
+    assert (body["present"], body["duplicates"]) == ([], [])
+    (refused,) = body["refused"]
+    assert (refused["path"], refused["code"]) == (str(bad), 2)
+
+
+def test_nothing_usable_is_named_by_the_exit_code(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
-    assert merged(tmp_path / "none", "--out", tmp_path / "out", code=5)["written"] == []
+    assert run(tmp_path / "none", "--out", tmp_path / "out").exit_code == 5
     assert not (tmp_path / "out").exists()
-    assert run("merge", tmp_path / "gone", "--out", tmp_path / "out").exit_code == 2
+    assert run(tmp_path / "gone", "--out", tmp_path / "out").exit_code == 2
     closed = tmp_path / "file"
     closed.write_text("")
-    assert run("merge", tmp_path / "none", "--out", closed / "x").exit_code == 6
+    assert run(tmp_path / "none", "--out", closed / "x").exit_code == 6

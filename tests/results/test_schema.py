@@ -1,4 +1,4 @@
-"""The JSON Schema of a record, and records of older schemas."""
+"""The JSON Schema of a record: every record fits it, and what is changed does not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import copy
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,146 +16,164 @@ import pytest
 from click.testing import CliRunner
 
 from robustbench_kd.cli.main import main
+from robustbench_kd.cli.schema import schema
+from robustbench_kd.core.config import Capability
 from robustbench_kd.core.errors import BadRecord
 from robustbench_kd.core.paths import shipped
-from robustbench_kd.results.migrations import MIGRATIONS, migrated
-from robustbench_kd.results.planted import Asked, Planted
-from robustbench_kd.results.probed import Known, Probed
-from robustbench_kd.results.record import SCHEMA, Cell, Record, digest, parse
+from robustbench_kd.results.parsing import parse
+from robustbench_kd.results.record import SCHEMA, AttackResult, Bits, Json, Record, digest
+from robustbench_kd.results.store import read_record
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-Json = dict[str, Any]
-
-
-def printed(*kind: str) -> Json:
-    ran = CliRunner().invoke(main, ["schema", *kind])
-    assert ran.exit_code == 0, ran.output
-    said: Json = json.loads(ran.stdout)
-    return said
+TEXT = files("robustbench_kd.results").joinpath("record.schema.json").read_text("utf-8")
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(TEXT))
+FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("*.json"))
 
 
-VALIDATOR = jsonschema.Draft202012Validator(printed())
+@cache
+def document(board: str) -> Json:
+    """A committed record of a leaderboard, as today's JSON."""
+    path = next(iter(sorted((shipped("records") / board).glob("*.json"))))
+    return read_record(path).json()
 
 
-def committed(kind: str = SCHEMA) -> list[Json]:
-    """Every committed record of a kind."""
-    bodies = [json.loads(path.read_text()) for path in sorted(shipped("records").rglob("*.json"))]
-    return [body for body in bodies if body["schema"] == kind]
+def committed() -> list[Path]:
+    """Some records of each folder of committed ones."""
+    folders = sorted({path.parent for path in shipped("records").rglob("*.json")})
+    return [path for folder in folders for path in sorted(folder.glob("*.json"))[::9]]
 
 
-def test_the_schema_is_one_and_every_committed_record_fits_it() -> None:
+def test_the_schema_is_one() -> None:
     VALIDATOR.check_schema(VALIDATOR.schema)
-    records = committed()
-    assert len(records) >= 40
-    for body in records:
-        VALIDATOR.validate(body)
+    assert VALIDATOR.schema["$id"] == SCHEMA
 
 
-@pytest.mark.parametrize(("kind", "made"), [("planted", Planted), ("probed", Probed)])
-def test_records_behind_a_door_fit_their_schema_which_names_what_is_kept(
-    kind: str, made: type
-) -> None:
-    schema = printed(kind)
-    validator = jsonschema.Draft202012Validator(schema)
-    validator.check_schema(schema)
-    records = committed(str(schema["$id"]))
-    assert len(records) >= 20
-    for body in records:
-        validator.validate(body)
-    kept = {field.name for field in dataclasses.fields(made)} | {"id"}
-    assert set(schema["properties"]) == set(schema["required"]) == kept
-    one = schema["properties"]["subjects"]["additionalProperties"]
-    kept = {field.name for field in dataclasses.fields(Asked if made is Planted else Known)}
-    assert set(one["properties"]) == set(one["required"]) == kept
-    changes: list[Callable[[Json], Any]] = [
-        lambda body: body.pop("door"),
-        lambda body: body.update(door="input"),
-        lambda body: body.update(extra=1),
-        lambda body: body["subjects"].pop("student"),
-        lambda body: body["subjects"]["student"].pop("weights"),
-        lambda body: body["planted"].update(planted=0),
-        lambda body: body["data"].update(count="1"),
-    ]
-    for change in changes:
-        broken = copy.deepcopy(records[0])
-        change(broken)
-        assert not validator.is_valid(broken)
+@pytest.mark.parametrize("path", [*committed(), *FIXTURES], ids=lambda path: path.stem)
+def test_every_record_fits_the_schema(path: Path) -> None:
+    VALIDATOR.validate(read_record(path).json())
 
 
-def test_the_schema_names_exactly_what_the_code_keeps() -> None:
-    schema = printed()
-    kept = {field.name for field in dataclasses.fields(Record)} | {"id"}
-    assert set(schema["properties"]) == set(schema["required"]) == kept
-    cell = schema["$defs"]["cell"]
-    kept = {field.name for field in dataclasses.fields(Cell)}
-    assert set(cell["properties"]) == set(cell["required"]) == kept
+def test_the_schema_names_exactly_what_a_record_holds() -> None:
+    fields = {field.name for field in dataclasses.fields(Record)} | {"id", "panel"}
+    assert set(VALIDATOR.schema["properties"]) == set(VALIDATOR.schema["required"]) == fields
+    definitions = VALIDATOR.schema["$defs"]
+    fields = {field.name for field in dataclasses.fields(AttackResult)}
+    assert set(definitions["attack"]["properties"]) == fields
+    assert set(definitions["bits"]["required"]) == set(Bits.of([True]).json())
+    capabilities = VALIDATOR.schema["properties"]["threat"]["properties"]["capability"]["enum"]
+    assert set(capabilities) == set(Capability.__args__)  # type: ignore[attr-defined]
 
 
-CHANGES: list[Callable[[Json], Any]] = [
-    lambda body: body.pop("limit"),
-    lambda body: body.update(extra=1),
-    lambda body: body.update(schema="robustbench-kd.record/2"),
-    lambda body: body.update(id=body["id"][:-1]),
-    lambda body: body.update(limit=0),
-    lambda body: body.update(seed=-1),
-    lambda body: body.update(cells=[]),
-    lambda body: body.update(doubts=["", "x"]),
-    lambda body: body["cells"][1].update(right="443"),
-    lambda body: body["cells"][1].update(bits="not base64"),
-    lambda body: body["cells"][1].pop("forward"),
-    lambda body: body["threat"].update(eps="8/255"),
-    lambda body: body["robust"].update(high=86.7),
-    lambda body: body["model"].update(weights="deadbeef"),
-    lambda body: body["evidence"].update(sha256=None),
-    lambda body: body["teachers"].update(robust=7),
-    lambda body: body["spent"].update(cpu_seconds=-1),
-]
+def correct(body: Json) -> Json:
+    column: Json = body["attacks"]["fgsm"]["columns"]["student"]["correct"]
+    return column
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_record_does_not_fit(change: Callable[[Json], Any]) -> None:
-    body = copy.deepcopy(committed()[0])
-    change(body)
+EVASION: dict[str, Callable[[Json], Any]] = {
+    "no limit": lambda body: body.pop("limit"),
+    "no id": lambda body: body.pop("id"),
+    "an extra field": lambda body: body.update(extra=1),
+    "an older schema": lambda body: body.update(schema="robustbench-kd.record/1"),
+    "a short id": lambda body: body.update(id=body["id"][:-1]),
+    "a limit of zero": lambda body: body.update(limit=0),
+    "a negative seed": lambda body: body.update(seed=-1),
+    "no attack": lambda body: body.update(attacks={}),
+    "an empty panel": lambda body: body.update(panel=[]),
+    "a panel without clean": lambda body: body.update(panel=["fgsm"]),
+    "an attack twice": lambda body: body["panel"].append("fgsm"),
+    "an empty warning": lambda body: body.update(warnings=["", "x"]),
+    "ones as text": lambda body: correct(body).update(ones="443"),
+    "no base64": lambda body: correct(body).update(bits="not base64"),
+    "half a byte": lambda body: correct(body).update(bits="AAA"),
+    "no count": lambda body: correct(body).pop("count"),
+    "an extra field of bits": lambda body: correct(body).update(note=1),
+    "correct answers as numbers": lambda body: body["attacks"]["fgsm"]["columns"]["student"].update(
+        correct=[0, 1]
+    ),
+    "a column without a name": lambda body: body["attacks"]["fgsm"]["columns"]["student"].update(
+        {"": [1]}
+    ),
+    "a column of text": lambda body: body["attacks"]["fgsm"]["columns"]["student"].update(
+        score=["a"]
+    ),
+    "no student": lambda body: body["attacks"]["fgsm"]["columns"].pop("student"),
+    "an unknown role": lambda body: body["models"].update(nobody=body["models"]["student"]),
+    "no scorer": lambda body: body["attacks"]["fgsm"].pop("scorer"),
+    "negative passes": lambda body: body["attacks"]["fgsm"]["passes"].update(forward=-1),
+    "an extra part of a result": lambda body: body["attacks"]["fgsm"].update(verdict=1),
+    "samples of unknown kind": lambda body: body["attacks"]["fgsm"].update(samples={"names": []}),
+    "eps as text": lambda body: body["threat"].update(eps="8/255"),
+    "no eps": lambda body: body["threat"].pop("eps"),
+    "an unknown norm": lambda body: body["threat"].update(norm="l7"),
+    "an unknown capability": lambda body: body["threat"].update(capability="input"),
+    "weights that are no digest": lambda body: body["models"]["student"].update(weights="dead"),
+    "no model": lambda body: body["models"].pop("student"),
+    "no evidence": lambda body: body.update(evidence={}),
+    "evidence without a digest": lambda body: body["evidence"].update(sha256=None),
+    "poisoned data": lambda body: body.update(poison={"count": 1}),
+    "time below zero": lambda body: body["compute"].update(cpu_seconds=-1),
+    "a label that is none": lambda body: body["defense"].update(label=""),
+    "a sanity check in words": lambda body: body["sanity_checks"].update(scale="fine"),
+}
+
+
+@pytest.mark.parametrize("name", EVASION)
+def test_a_changed_record_of_attacks_on_test_data_does_not_fit(name: str) -> None:
+    body = copy.deepcopy(document("digits-linf"))
+    VALIDATOR.validate(body)
+    EVASION[name](body)
     assert not VALIDATOR.is_valid(body)
 
 
-@pytest.mark.parametrize("path", sorted(FIXTURES.glob("record-*.json")), ids=lambda p: p.stem)
-def test_an_older_record_is_read_in_todays_words_and_its_file_stays(path: Path) -> None:
-    text = path.read_text()
-    record = parse(text, path.name)
-    assert record.schema == SCHEMA
-    VALIDATOR.validate(record.json())
-    assert parse(json.dumps(record.json()), "again") == record
-    assert path.read_text() == text
+TRAINED: dict[str, Callable[[Json], Any]] = {
+    "no capability": lambda body: body["threat"].pop("capability"),
+    "no poison": lambda body: body.update(poison={}),
+    "nothing poisoned": lambda body: body["poison"].update(count=0),
+    "poison of an unknown size": lambda body: body["poison"].pop("train_size"),
+    "a count as text": lambda body: body["data"].update(count="1"),
+    "no weights": lambda body: body["models"]["student"].pop("weights"),
+    "a recipe that is no digest": lambda body: body["models"]["student"].update(recipe_digest="x"),
+    "evidence of unknown size": lambda body: body.update(evidence={"sha256": "0" * 64}),
+}
 
 
-def test_a_draft_keeps_its_numbers() -> None:
-    record = parse((FIXTURES / "record-0.json").read_text(), "draft")
-    assert record.threat == {"norm": "linf", "eps": 8 / 255}
-    assert [cell.attack for cell in record.cells] == ["untouched", "fgsm"]
-    assert (record.clean.hits, record.worst.hits, record.worst.count) == (9, 5, 12)
-    assert (record.spent, record.wide, record.doubts) == ({"cpu_seconds": 1.5}, (), ())
+@pytest.mark.parametrize("board", ["digits-poisoning", "text-privacy", "t2i-backdoor"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_changed_record_of_attacks_on_training_data_does_not_fit(board: str, name: str) -> None:
+    body = copy.deepcopy(document(board))
+    TRAINED[name](body)
+    assert not VALIDATOR.is_valid(body)
 
 
-def test_every_older_schema_has_a_fixture_and_a_way_to_todays() -> None:
-    found = {json.loads(path.read_text())["schema"] for path in FIXTURES.glob("record-*.json")}
-    assert found == set(MIGRATIONS)
-    for path in FIXTURES.glob("record-*.json"):
-        body = json.loads(path.read_text())
-        before = copy.deepcopy(body)
-        assert migrated(body)["schema"] == SCHEMA
-        assert body == before  # pure: what it was given is as it was
-
-
-def test_an_older_record_that_was_edited_is_refused() -> None:
-    body = json.loads((FIXTURES / "record-0.json").read_text())
-    with pytest.raises(BadRecord, match="does not match its own digest"):
-        parse(json.dumps({**body, "epsilon": "4/255"}), "edited")
-
-
-@pytest.mark.parametrize("schema", ["robustbench-kd.record/2", "robustbench-kd.record/", None, [1]])
-def test_a_schema_without_a_way_is_refused(schema: object) -> None:
-    body = {**committed()[0], "schema": schema}
-    body = {k: v for k, v in body.items() if k != "id"}
+@pytest.mark.parametrize(
+    "version", ["robustbench-kd.record/3", "robustbench-kd.record/", None, [1]]
+)
+def test_a_schema_without_a_way_is_refused(version: object) -> None:
+    body = {**document("digits-linf"), "schema": version}
+    body = {name: value for name, value in body.items() if name != "id"}
     with pytest.raises(BadRecord, match=r"has schema|is no record"):
         parse(json.dumps({**body, "id": digest(body)}), "future")
+
+
+# ------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_prints_the_schema() -> None:
+    ran = CliRunner().invoke(main, ["schema"])
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, TEXT, "")
+
+
+@pytest.mark.parametrize("kind", ["record", "planted", "probed"])
+def test_kinds_of_older_records_are_understood(kind: str) -> None:
+    ran = CliRunner().invoke(main, ["schema", kind])
+    assert (ran.exit_code, ran.stdout) == (0, TEXT)
+    (line,) = ran.stderr.splitlines()
+    assert line.endswith(f"there is one schema for all records; leave out {kind!r}")
+    usage = schema.get_help(schema.make_context("schema", [])).splitlines()[0]
+    assert usage.strip() == "Usage: schema [OPTIONS]"
+
+
+def test_another_kind_is_an_error_of_one_sentence() -> None:
+    ran = CliRunner().invoke(main, ["schema", "cell"])
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    (line,) = ran.stderr.splitlines()
+    assert "there is one schema for all records; leave out 'cell'" in line

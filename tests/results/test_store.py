@@ -1,312 +1,143 @@
-"""What is on disk is written whole or not at all, and read or refused by name."""
+"""Records on disk: named by what they claim, never without their evidence, and found again."""
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
-import os
+import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ledger
 import pytest
-import torch
-from torch import Tensor
 
-from robustbench_kd.core.errors import BadRecord, SaveFailed
-from robustbench_kd.core.io import expect_writable, read_bytes, write_whole
-from robustbench_kd.models.statistics import weights_digest
-from robustbench_kd.ops.statistics.bitset import pack, unpack
-from robustbench_kd.results.artifacts import (
-    Keeper,
-    dump,
-    find_cell,
-    find_net,
-    net_name,
-    save_cell,
-    save_net,
-    undump,
+from records import backdoor_record, canary_record, evasion_record
+from robustbench_kd.core.errors import BadRecord, BadSetting, MissingData, SaveFailed, UnknownName
+from robustbench_kd.core.paths import shipped
+from robustbench_kd.results import store
+from robustbench_kd.results.record import Record
+from robustbench_kd.results.store import (
+    evidence_path,
+    inventory,
+    load_records,
+    local_records,
+    look_up,
+    read_evidence,
+    read_record,
+    record_path,
+    save_record,
+    take_inventory,
 )
-from robustbench_kd.results.record import Json, Record, Share, digest, parse
-from robustbench_kd.results.store import load_record, load_records, record_path, save_record
 
-KEY = digest("a key")
-CARD: Json = {"key": KEY, "title": "digits-linf--ard:alpha=0.5--seed0", "note": [1, 2.5, None]}
-TENSORS = {"w": torch.tensor([1.5, -2.0]), "n": torch.tensor([3]), "right": torch.tensor([True])}
+EVIDENCE = b"submitted inputs"
+DIGEST = hashlib.sha256(EVIDENCE).hexdigest()
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def record(label: str = "ard", **fields: Any) -> Record:
+    """Ten examples, seven of them robust, with evidence."""
+    evidence = {"sha256": DIGEST, "bytes": len(EVIDENCE), "rows": 1}
+    return evasion_record(label, 7, count=10, **{"evidence": evidence, **fields})
 
 
 def inside(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-# ------------------------------------------------------------------------------------------ files
+# ------------------------------------------------------------------------------ writing and reading
 
 
-def test_a_file_is_written_and_its_folder_made(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a" / "b" / "file", b"one")
-    write_whole(tmp_path / "a" / "b" / "file", b"two")
-    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"two"
-    assert inside(tmp_path) == ["file"]
+def test_a_record_and_its_evidence_survive_their_files(tmp_path: Path) -> None:
+    path = save_record(record(), EVIDENCE, tmp_path)
+    assert path == record_path(record(), tmp_path)
+    assert read_record(path) == record()
+    assert read_evidence(record(), path) == EVIDENCE
+    assert load_records(tmp_path) == [record()]
+    assert inside(tmp_path) == sorted([path.name, f"inputs--{DIGEST[:16]}.safetensors"])
 
 
-@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
-@pytest.mark.parametrize("old", [b"old", None], ids=["over an old file", "anew"])
-def test_a_full_disk_leaves_the_old_file_or_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, old: bytes | None
-) -> None:
-    path = tmp_path / "file"
-    if old is not None:
-        path.write_bytes(old)
-
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    real_open = Path.open
-
-    def opened(self: Path, *rest: Any, **named: Any) -> Any:
-        file = real_open(self, *rest, **named)
-
-        class Half:
-            """Takes half of what is written, and then the disk is full."""
-
-            def __enter__(self) -> Half:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                file.close()
-
-            def write(self, data: bytes) -> None:
-                file.write(data[: len(data) // 2])
-                file.flush()
-                full()
-
-        return Half()
-
-    with monkeypatch.context() as patch:
-        if step == "write":
-            patch.setattr(Path, "open", opened)
-        elif step == "fsync":
-            patch.setattr(os, "fsync", full)
-        else:
-            patch.setattr(Path, "replace", full)
-        with pytest.raises(SaveFailed, match=r"No space left on device.*free some space") as caught:
-            write_whole(path, b"new content")
-    assert caught.value.exit_code == 6
-    assert str(path) in str(caught.value)
-    assert inside(tmp_path) == ([] if old is None else ["file"])
-    assert old is None or path.read_bytes() == old
+def test_the_order_of_attacks_survives_the_file(tmp_path: Path) -> None:
+    path = save_record(record(), EVIDENCE, tmp_path)
+    assert list(read_record(path).attacks) == list(record().attacks)
 
 
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("here")
-    with pytest.raises(SaveFailed, match="taken"):
-        write_whole(tmp_path / "taken" / "file", b"x")
-    with pytest.raises(SaveFailed, match="not a folder"):
-        expect_writable(tmp_path / "taken" / "deeper")
-    expect_writable(tmp_path / "not" / "there" / "yet")
-    assert inside(tmp_path) == ["taken"]
+def test_a_record_without_stored_inputs_has_no_evidence(tmp_path: Path) -> None:
+    canaries = canary_record({"student": [1, 2], "control": [3, 4]})
+    path = save_record(canaries, b"", tmp_path)
+    assert evidence_path(canaries, path) is None
+    assert read_evidence(canaries, path) == b""
+    assert inside(tmp_path) == [path.name]
 
 
-def test_the_part_of_a_dead_process_is_swept_and_that_of_a_living_one_is_not(
-    tmp_path: Path,
-) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / f".old.{dead.pid}.part").write_bytes(b"half")
-    (tmp_path / f".other.{os.getppid()}.part").write_bytes(b"half")
-    (tmp_path / ".huge.99999999999999999999999.part").write_bytes(b"half")
-    (tmp_path / "mine.1.part").write_bytes(b"not hidden, so not ours")
-    write_whole(tmp_path / "file", b"x")
-    assert inside(tmp_path) == [f".other.{os.getppid()}.part", "file", "mine.1.part"]
+def test_records_of_the_same_inputs_share_one_file_of_them(tmp_path: Path) -> None:
+    for label in ("ard", "rslad"):
+        save_record(record(label), EVIDENCE, tmp_path)
+    assert len(list(tmp_path.rglob("*.json"))) == 2
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 
-def test_what_a_killed_writer_leaves_is_no_file_and_goes_with_the_next(tmp_path: Path) -> None:
-    """Killed between the write and the rename, as by kill -9."""
-    code = (
-        "import os, sys; from pathlib import Path; from robustbench_kd import files\n"
-        "os.fsync = lambda number: os.kill(os.getpid(), 9)\n"
-        "files.write_whole(Path(sys.argv[1]), b'x' * 999)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], timeout=60)
-    assert ran.returncode == -9
-    assert len(inside(tmp_path)) == 1
-    assert not (tmp_path / "file").exists()
-    write_whole(tmp_path / "file", b"y")
-    assert inside(tmp_path) == ["file"]
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadRecord, match=r"cannot read .*nowhere: No such file"):
-        read_bytes(tmp_path / "nowhere")
-
-
-# ------------------------------------------------------------------------- networks and the like
-
-
-def test_tensors_and_card_survive_and_the_same_content_has_the_same_bytes() -> None:
-    data = dump(TENSORS, CARD)
-    tensors, card = undump(data, "here")
-    assert card == CARD
-    assert tensors.keys() == TENSORS.keys()
-    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
-    backwards = dict(reversed(TENSORS.items()))
-    assert dump(backwards, dict(reversed(CARD.items()))) == data
-
-
-def test_no_change_of_one_byte_passes_for_the_same_network(own_cache: Path) -> None:
-    """It is refused by name, or what counts (key and weights) is what it was."""
-    path = save_net(TENSORS, CARD)
-    found = find_net(KEY)
-    assert found is not None
-    assert not found.shipped
-    raw, refused = path.read_bytes(), 0
-    for place in range(len(raw)):
-        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
-        refused += 1
-        with suppress(BadRecord):
-            kept = find_net(KEY)
-            refused -= 1
-            assert kept is not None
-            assert kept.card["key"] == KEY
-            assert weights_digest(kept.state) == weights_digest(TENSORS)
-    tensors = sum(value.numel() * value.element_size() for value in TENSORS.values())
-    assert refused > tensors + len(KEY)
-
-
-@pytest.mark.parametrize("keep", [0, 4, 8, 50, -1])
-def test_a_network_that_was_cut_short_is_refused_by_name(own_cache: Path, keep: int) -> None:
-    path = save_net(TENSORS, CARD)
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(BadRecord, match="remove it") as caught:
-        find_net(KEY)
-    assert str(path) in str(caught.value)
-
-
-def test_a_network_under_another_key_is_not_found_and_never_mistaken(own_cache: Path) -> None:
-    path = save_net(TENSORS, CARD)
-    assert path.name == net_name(CARD)
-    assert path.name.startswith("digits-linf--ard-alpha=0.5--seed0--")
-    assert find_net(digest("another")) is None
-    near = KEY[:12] + "0" * 52  # the same file name, another question
-    with pytest.raises(BadRecord, match="does not hold"):
-        find_net(near)
-
-
-def test_no_change_of_one_byte_passes_for_the_same_cell(own_cache: Path) -> None:
-    card = {"cell": {"right": 3, "bits": "gYA="}, "question": {"seed": 0}}
-    save_cell(KEY, TENSORS, card)
-    found = find_cell(KEY)
-    assert found is not None
-    assert found[1] == card
-    assert torch.equal(found[0]["w"], TENSORS["w"])
-    (path,) = (own_cache / "cells").iterdir()
-    raw = path.read_bytes()
-    for place in range(len(raw)):
-        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
-        with suppress(BadRecord):
-            kept = find_cell(KEY)  # white space of the header, which says nothing
-            assert kept is not None
-            assert kept[1] == card
-            assert weights_digest(kept[0]) == weights_digest(TENSORS)
-
-
-def test_a_cell_of_another_question_is_refused(own_cache: Path) -> None:
-    save_cell(KEY, TENSORS, {"cell": {}})
-    (path,) = (own_cache / "cells").iterdir()
-    other = digest("another")
-    path.rename(path.with_name(f"{other}.safetensors"))
-    assert find_cell(KEY) is None
-    with pytest.raises(BadRecord, match="its own digest"):
-        find_cell(other)
-
-
-def state() -> dict[str, Any]:
-    return {"epochs": 2, "net": {"w": torch.arange(6.0)}, "objective": {"shares": {"clean": 0.4}}}
-
-
-def test_the_progress_of_a_training_survives_and_goes_when_it_has_ended(own_cache: Path) -> None:
-    heard: list[tuple[str, int, int, str]] = []
-    keeper = Keeper(KEY, lambda *what: heard.append(what))
-    assert keeper.load("0-student") is None
-    keeper.save("0-student", state())
-    keeper.save("0-teacher", {**state(), "epochs": 5})
-    other = Keeper(digest("another"), lambda *what: None)
-    other.save("0-student", state())
-    loaded = keeper.load("0-student")
-    assert loaded is not None
-    assert torch.equal(loaded["net"]["w"], torch.arange(6.0))
-    assert loaded["objective"] == state()["objective"]
-    keeper.tell("0-student", 1, 2, "loss 0.1")
-    assert heard == [("0-student", 1, 2, "loss 0.1")]
-    keeper.clear()
-    assert keeper.load("0-student") is None
-    assert keeper.load("0-teacher") is None
-    assert other.load("0-student") is not None
-
-
-def test_no_change_of_one_byte_passes_for_the_same_progress(own_cache: Path) -> None:
-    keeper = Keeper(KEY, lambda *what: None)
-    keeper.save("0-student", state())
-    (path,) = (own_cache / "progress").iterdir()
-    raw = path.read_bytes()
-    for place in range(0, len(raw), 7):
-        path.write_bytes(raw[:place] + bytes([raw[place] ^ 4]) + raw[place + 1 :])
-        with pytest.raises(BadRecord, match="remove it") as caught:
-            keeper.load("0-student")
-        assert str(path) in str(caught.value)
-
-
-# ---------------------------------------------------------------------------------------- records
-
-
-def record() -> Record:
-    """Twelve examples, ten right when untouched, five under attack; two cells ask 30 images."""
-    clean, robust = ledger.first(10, 12), ledger.first(5, 12)
-    wide = tuple(ledger.cell(name, ledger.first(25, 30)) for name in ("untouched", "fgsm"))
-    return ledger.made("ard", robust, clean=clean, wide=wide)
-
-
-def test_a_record_survives_its_file(tmp_path: Path) -> None:
-    original = record()
-    path = save_record(original, b"evidence", tmp_path)
-    assert path == record_path(original, tmp_path)
-    assert load_record(path) == original
-    assert load_records(tmp_path) == [original]
-    assert path.with_suffix(".safetensors").read_bytes() == b"evidence"
-    assert len(inside(tmp_path)) == 2
-
-
-def test_a_record_is_never_without_its_evidence(
+def test_evidence_is_written_before_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The evidence goes first: where it cannot be written, there is no record."""
-    written: list[str] = []
-    from robustbench_kd.results import store
+    """Where it cannot be written, there is no record."""
+    attempts: list[str] = []
 
-    def watched(path: Path, data: bytes) -> None:
-        written.append(path.suffix)
+    def full(path: Path, data: bytes) -> None:
+        attempts.append(path.suffix)
         raise SaveFailed("full")
 
-    monkeypatch.setattr(store, "write_whole", watched)
+    monkeypatch.setattr(store, "write_whole", full)
     with pytest.raises(SaveFailed):
-        save_record(record(), b"evidence", tmp_path)
-    assert written == [".safetensors"]
+        save_record(record(), EVIDENCE, tmp_path)
+    assert attempts == [".safetensors"]
     assert inside(tmp_path) == []
 
 
+def test_missing_or_other_evidence_is_refused_by_name(tmp_path: Path) -> None:
+    path = save_record(record(), EVIDENCE, tmp_path)
+    (inputs,) = tmp_path.rglob("*.safetensors")
+    inputs.write_bytes(b"others")
+    with pytest.raises(BadRecord, match="is not the evidence that") as caught:
+        read_evidence(record(), path)
+    assert str(inputs) in str(caught.value)
+    inputs.unlink()
+    with pytest.raises(BadRecord, match=f"lacks its evidence.* {inputs.name} beside it"):
+        read_evidence(record(), path)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "name"),
+    [("record-1", "old.safetensors"), ("planted-1", "x--inputs-seed0--{}.safetensors")],
+)
+def test_evidence_of_older_records_is_found_under_its_older_name(
+    tmp_path: Path, fixture: str, name: str
+) -> None:
+    old = replace(read_record(FIXTURES / f"{fixture}.json"), evidence=record().evidence)
+    inputs = tmp_path / name.format(DIGEST[:12])
+    inputs.write_bytes(EVIDENCE)
+    assert read_evidence(old, tmp_path / "old.json") == EVIDENCE
+    inputs.write_bytes(b"others")
+    with pytest.raises(BadRecord, match="is not the evidence that"):
+        read_evidence(old, tmp_path / "old.json")
+
+
 def test_the_same_claim_has_the_same_name_whatever_time_it_took(tmp_path: Path) -> None:
-    slow = ledger.made("ard", ledger.first(5, 12), spent={"cpu_seconds": 99.0})
-    quick = ledger.made("ard", ledger.first(5, 12))
-    assert record_path(slow, tmp_path) == record_path(quick, tmp_path)
-    assert slow.id != quick.id
-    assert record_path(record(), tmp_path) != record_path(quick, tmp_path)
+    slow = record(compute={"cpu_seconds": 99.0})
+    assert record_path(slow, tmp_path) == record_path(record(), tmp_path)
+    assert slow.id != record().id
+    assert record_path(record(seed=1), tmp_path) != record_path(record(), tmp_path)
+
+
+def test_a_record_of_one_attack_on_training_data_is_named_after_it(tmp_path: Path) -> None:
+    name = record_path(backdoor_record({"student": 3}), tmp_path).name
+    assert name.startswith("badnets-size=2--distillation--seed0--")
+    assert record_path(record(), tmp_path).name.startswith("ard--seed0--")
 
 
 def test_no_change_of_one_character_of_a_record_is_read(tmp_path: Path) -> None:
-    path = save_record(record(), b"", tmp_path)
+    path = save_record(record(), EVIDENCE, tmp_path)
     raw = path.read_bytes()
     for place in range(0, len(raw), 3):
         changed = raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
@@ -317,141 +148,129 @@ def test_no_change_of_one_character_of_a_record_is_read(tmp_path: Path) -> None:
         if not same:
             path.write_bytes(changed)
             with pytest.raises(BadRecord) as caught:
-                load_record(path)
+                read_record(path)
             assert str(path) in str(caught.value)
-
-
-def forged(body: Json) -> str:
-    """The record with a digest that fits what it now claims."""
-    plain = {name: value for name, value in body.items() if name != "id"}
-    return json.dumps({**plain, "id": digest(plain)})
-
-
-def test_a_forgery_that_changes_nothing_is_read() -> None:
-    """So that what is refused below is refused for its change."""
-    assert parse(forged(record().json()), "here") == record()
-
-
-@pytest.mark.parametrize("part", ["cells", "wide"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"right": 1},
-        {"count": 1},
-        {"count": -1},
-        {"forward": -100},
-        {"backward": -100},
-    ],
-    ids=str,
-)
-def test_a_count_that_was_changed_is_refused_even_under_a_new_digest(
-    part: str, change: dict[str, int]
-) -> None:
-    cells = len(record().json()[part])
-    for place in range(cells):
-        body = record().json()
-        for name, by in change.items():
-            body[part][place][name] += by
-        with pytest.raises(BadRecord, match="here"):
-            parse(forged(body), "here")
-
-
-@pytest.mark.parametrize("part", ["cells", "wide"])
-def test_a_bit_that_was_flipped_is_refused_even_under_a_new_digest(part: str) -> None:
-    for place, cell in enumerate(record().json()[part]):
-        for example in range(cell["count"]):
-            body = record().json()
-            flags = unpack(cell["bits"], cell["count"])
-            flags[example] = not flags[example]
-            body[part][place]["bits"] = pack(flags)
-            with pytest.raises(BadRecord, match="here"):
-                parse(forged(body), "here")
-
-
-def test_two_bits_that_change_places_are_refused_even_under_a_new_digest() -> None:
-    """The count of the attack stays what it was; the worst case does not."""
-    body = record().json()
-    flags = unpack(body["cells"][1]["bits"], 12)
-    flags[0], flags[11] = flags[11], flags[0]
-    body["cells"][1]["bits"] = pack(flags)
-    with pytest.raises(BadRecord, match="worst case"):
-        parse(forged(body), "here")
-
-
-@pytest.mark.parametrize("name", ["hits", "count", "low", "high"])
-def test_a_worst_case_that_was_changed_is_refused_even_under_a_new_digest(name: str) -> None:
-    body = record().json()
-    body["robust"][name] += 1 if name in ("hits", "count") else 0.001
-    with pytest.raises(BadRecord, match="worst case"):
-        parse(forged(body), "here")
-
-
-def test_an_example_made_robust_is_refused_even_under_a_new_digest() -> None:
-    body = record().json()
-    flags = unpack(body["robust"]["bits"], 12)
-    flags[6] = True
-    body["robust"] = {**body["robust"], "bits": pack(flags), "hits": 6}
-    with pytest.raises(BadRecord, match="worst case"):
-        parse(forged(body), "here")
-
-
-def test_a_panel_without_attacks_or_of_another_size_is_refused() -> None:
-    body = record().json()
-    body["cells"] = []
-    with pytest.raises(BadRecord, match="worst case"):
-        parse(forged(body), "here")
-    body = record().json()
-    body["data"]["count"] = 13
-    with pytest.raises(BadRecord, match="another number of examples"):
-        parse(forged(body), "here")
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "is no record"),
-        ("[]", "is no record"),
-        ("null", "is no record"),
-        ('{"schema": "robustbench-kd.record/1"}', "is no record"),
-        ('{"schema": "robustbench-kd.record/99", "id": ""}', "this version reads"),
-        ("{}", "schema None"),
-    ],
-)
-def test_what_is_no_record_is_refused(text: str, says: str) -> None:
-    with pytest.raises(BadRecord, match=says):
-        parse(text, "here")
-
-
-def test_unknown_and_missing_fields_are_refused() -> None:
-    body = record().json()
-    with pytest.raises(BadRecord, match="colour"):
-        parse(forged({**body, "colour": "red"}), "here")
-    del body["threat"]
-    with pytest.raises(BadRecord, match="threat"):
-        parse(forged(body), "here")
 
 
 def test_a_record_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "odd.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(BadRecord, match=r"odd\.json is no record"):
-        load_record(tmp_path / "odd.json")
+        read_record(tmp_path / "odd.json")
 
 
-def test_a_share_prints_its_interval() -> None:
-    assert str(Share(0, 500)) == "0.0 [0.0, 0.8]"
-    assert str(Share(450, 500)) == "90.0 [87.1, 92.3]"
+def test_reading_records_loads_no_torch() -> None:
+    code = (
+        "import sys; from robustbench_kd.results.store import load_records\n"
+        "load_records(board='digits-linf'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
-def test_weights_are_told_apart_by_name_type_shape_and_bytes() -> None:
-    w = torch.arange(6.0)
-    different: list[dict[str, Tensor]] = [
-        {"w": w},
-        {"v": w},
-        {"w": w.view(2, 3)},
-        {"w": w.double()},
-        {"w": -w},
-        {"w": w, "n": torch.tensor(1)},
-    ]
-    assert len({weights_digest(state) for state in different}) == len(different)
-    one = {"a": w, "b": -w}
-    assert weights_digest(one) == weights_digest(dict(reversed(one.items())))
+# ------------------------------------------------------------------------------- folders of records
+
+
+def test_nothing_where_records_were_named_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match=r"there is no folder .*nowhere"):
+        load_records(tmp_path / "nowhere")
+    with pytest.raises(MissingData, match="there is no record in "):
+        load_records(tmp_path)
+    save_record(record(), EVIDENCE, tmp_path)
+    with pytest.raises(MissingData, match="there is no record about digits-linf in "):
+        load_records(tmp_path, "digits-linf")
+    with pytest.raises(UnknownName, match="'fashion-linf'"):
+        load_records(tmp_path, "fashion-lin")
+    with pytest.raises(UnknownName, match="'fashion-linf'"):
+        take_inventory(tmp_path, "fashion-lin")
+
+
+def test_a_damaged_file_among_others_is_an_error_where_all_are_asked_for(tmp_path: Path) -> None:
+    path = save_record(record(), EVIDENCE, tmp_path)
+    path.with_name("cut.json").write_text(path.read_text()[:99])
+    with pytest.raises(BadRecord, match=r"cut\.json is no record"):
+        load_records(tmp_path)
+
+
+def test_records_lie_in_folders_of_leaderboards_or_directly_in_the_one_given(
+    tmp_path: Path,
+) -> None:
+    path = save_record(record(), EVIDENCE, tmp_path)
+    save_record(record("trades", board="digits-linf", scenario="digits"), EVIDENCE, tmp_path)
+    assert [r.label for r in load_records(tmp_path)] == ["trades", "ard"]
+    assert [r.label for r in load_records(tmp_path, "fashion-linf")] == ["ard"]
+    assert [r.label for r in load_records(path.parent, "fashion-linf")] == ["ard"]
+    assert [r.label for r in load_records(path.parent)] == ["ard"]
+
+
+def test_folders_of_old_names_of_leaderboards_are_read(tmp_path: Path) -> None:
+    (tmp_path / "pictures-backdoor").mkdir()
+    shutil.copy(FIXTURES / "probed-1.json", tmp_path / "pictures-backdoor")
+    for name in ("pictures-backdoor", "t2i-backdoor"):
+        stock = take_inventory(tmp_path, name)
+        assert [r.board for r in stock.records.values()] == ["t2i-backdoor"]
+        assert stock.refused == ()
+
+
+def test_a_record_in_a_folder_of_another_leaderboard_is_refused(tmp_path: Path) -> None:
+    good = save_record(record(), EVIDENCE, tmp_path)
+    other = record("trades", board="digits-linf", scenario="digits")
+    stray = save_record(other, EVIDENCE, tmp_path).rename(good.parent / "stray.json")
+    words = f"{stray} is about digits-linf, and lies in a folder of fashion-linf"
+    for stock in (take_inventory(tmp_path, "fashion-linf"), inventory([good, stray])):
+        assert list(stock.records) == [good]
+        assert stock.refused == (words,)
+    with pytest.raises(BadRecord, match="lies in a folder of fashion-linf"):
+        load_records(tmp_path)
+
+
+def test_a_record_and_its_migrated_copy_are_copies(tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    shutil.copy(FIXTURES / "record-1.json", old)
+    new = save_record(replace(read_record(old), evidence={}), b"", tmp_path)
+    assert len(inventory([old, new]).records) == 2
+    new = save_record(read_record(old), EVIDENCE, tmp_path)
+    stock = inventory([old, new])
+    assert list(stock.records) == [old]
+    assert stock.refused == (f"{new} is a copy of {old}; remove one of them",)
+
+
+# ------------------------------------------------------------------------------------------ look-up
+
+
+def test_a_record_is_looked_up_by_path_label_and_seed(tmp_path: Path) -> None:
+    one = save_record(record("ours", seed=1), EVIDENCE, local_records())
+    assert look_up(str(one), "fashion-linf") == (one, record("ours", seed=1))
+    assert look_up("ours@1", "fashion-linf")[0] == one
+    with pytest.raises(UnknownName, match="ours@1"):
+        look_up("ours", "fashion-linf")
+    with pytest.raises(BadSetting, match="a seed is a number"):
+        look_up("ours@first", "fashion-linf")
+    with pytest.raises(UnknownName, match="'fashion-linf'"):
+        look_up("ours", "fashion-lin")
+
+
+def test_old_names_are_looked_up_too() -> None:
+    _, current = look_up("standard-training", "fashion-linf")
+    assert look_up("labels", "fashion-linf")[1] == current
+    assert current.label == "standard-training"
+
+
+def test_several_records_about_one_thing_are_told_apart_by_their_attack() -> None:
+    for attack in ("badnets:size=2", "wanet"):
+        save_record(backdoor_record(attack=attack, evidence={}), b"", local_records())
+    with pytest.raises(BadSetting, match="2 records are about 'distillation'; give a path"):
+        look_up("distillation", "digits-backdoor")
+    assert look_up("wanet/distillation", "digits-backdoor")[1].attack_labels == ["wanet"]
+
+
+def test_the_budget_of_the_leaderboard_goes_before_others_and_limited_runs_are_left_out() -> None:
+    usual = record("ours")
+    for other in (usual, record("ours", threat={"eps": 0.2}), record("ours", limit=10)):
+        save_record(other, EVIDENCE, local_records())
+    assert look_up("ours", "fashion-linf")[1] == usual
+
+
+def test_every_committed_record_reads_and_lies_in_its_folder() -> None:
+    paths = sorted(shipped("records").rglob("*.json"))
+    stock = inventory(paths)
+    assert len(stock.records) == len(paths) > 400
+    assert stock.refused == ()
