@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from robustbench_kd.core.config import Budget, Leaderboard, Schedule
+from robustbench_kd.leaderboards._metrics import ROBUSTNESS_METRICS
 
 DIGITS_LINF = Leaderboard(
     name="digits-linf",
     title="Handwritten digits, Linf 0.1",
     scenario="digits",
     budget=Budget("linf", 0.1),
-    panel=(
-        "untouched",
+    attacks=(
+        "clean",
         "fgsm",
         "pgd:steps=20",
         "carlini-wagner-linf",
-        "autoattack:form=lean",
+        "autoattack:version=fast",
     ),
     defenses=(
-        "labels",
+        "standard-training",
         "distillation",
         "distillation:teacher=robust",
         "defensive-distillation",
@@ -30,5 +31,7 @@ DIGITS_LINF = Leaderboard(
         "mtard",
         "mtard:balance=entropy",
     ),
+    metrics=ROBUSTNESS_METRICS,
+    rank_by="robust-accuracy",
     schedule=Schedule(epochs=20, batch=64),
 )

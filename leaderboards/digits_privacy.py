@@ -1,4 +1,4 @@
-"""Digits under wrong labels and membership, trained in seconds: to try things out on."""
+"""Digits with mislabelled canaries and membership inference: a small board, trained in seconds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from robustbench_kd.core.config import Budget, Leaderboard, Schedule
 
 DIGITS_PRIVACY = Leaderboard(
     name="digits-privacy",
-    title="Digits, planted under wrong labels",
+    title="Digits, mislabelled canaries and membership",
     scenario="digits",
     budget=Budget("linf", 0.1),
-    panel=("canary:doses=0+1+4+16,each=6", "membership:shadows=2"),
-    defenses=("labels", "distillation"),
-    schedule=Schedule(epochs=15, batch=64),
+    attacks=("canary-exposure:repetitions=0+1+4+16,per_level=6", "membership-inference:shadows=2"),
+    defenses=("standard-training", "distillation"),
+    metrics=(
+        "exposure",
+        "exposure-reduction",
+        "leakage",
+        "first-ranked",
+        "membership-auc",
+        "exposure:model=teacher-clean",
+        "exposure:model=control",
+    ),
     rank_by="exposure",
-    door="shared data",
-    probed=True,
-    together=True,
+    schedule=Schedule(epochs=15, batch=64),
+    capability="shared_train_data",
+    joint=True,
 )

@@ -1,8 +1,9 @@
-"""Fashion-MNIST, taught by a poisoned teacher: the students see clean images only."""
+"""Fashion-MNIST with a poisoned teacher: the students are trained on clean images only."""
 
 from __future__ import annotations
 
 from robustbench_kd.core.config import Budget, Leaderboard, Schedule
+from robustbench_kd.leaderboards._metrics import BACKDOOR_METRICS
 
 COSTLY = ("badnets", "blend")
 SHORT = Schedule(epochs=2)
@@ -10,9 +11,9 @@ SHORT = Schedule(epochs=2)
 FASHION_BACKDOOR = Leaderboard(
     name="fashion-backdoor",
     title="Fashion-MNIST, poisoned teacher",
-    scenario="fashion",
+    scenario="fashion-mnist",
     budget=Budget("linf", 0.1),
-    panel=(
+    attacks=(
         "badnets",
         "blend",
         "sig:rate=0.05",
@@ -34,11 +35,12 @@ FASHION_BACKDOOR = Leaderboard(
         "fine-pruning",
         "nad",
     ),
+    metrics=BACKDOOR_METRICS,
+    rank_by="attack-success",
     schedule=SHORT,
-    rank_by="inheritance",
-    door="teacher data",
-    teaching={"clean": SHORT, "robust": SHORT},
-    tried={
+    capability="teacher_train_data",
+    teacher_schedules={"clean": SHORT, "robust": SHORT},
+    attacks_by_defense={
         "self-distillation": COSTLY,
         "fine-pruning": (*COSTLY, "wanet"),
         "ard": COSTLY,

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from robustbench_kd.core.config import Budget, Leaderboard, Schedule
+from robustbench_kd.leaderboards._metrics import ROBUSTNESS_METRICS
 
 THREE = (0, 1, 2)
 
 FASHION_LINF = Leaderboard(
     name="fashion-linf",
     title="Fashion-MNIST, Linf 0.1",
-    scenario="fashion",
+    scenario="fashion-mnist",
     budget=Budget("linf", 0.1),
-    panel=(
-        "untouched",
+    attacks=(
+        "clean",
         "fgsm",
         "pgd:steps=20",
         "carlini-wagner-linf",
-        "autoattack:form=lean",
+        "autoattack:version=fast",
     ),
     defenses=(
-        "labels",
+        "standard-training",
         "distillation",
         "distillation:teacher=robust",
         "defensive-distillation",
@@ -36,14 +37,16 @@ FASHION_LINF = Leaderboard(
         "proard:subnet=smallest",
         "proard:macs=1440000",
     ),
+    metrics=ROBUSTNESS_METRICS,
+    rank_by="robust-accuracy",
     schedule=Schedule(epochs=5),
-    more_seeds={
-        "labels": THREE,
+    seeds_by_defense={
+        "standard-training": THREE,
         "distillation:teacher=robust": THREE,
         "adversarial-training": THREE,
         "ard": THREE,
         "rslad": THREE,
         "mtard": THREE,
     },
-    wide=("untouched", "fgsm", "pgd:steps=20", "carlini-wagner-linf"),
+    full_test_attacks=("clean", "fgsm", "pgd:steps=20", "carlini-wagner-linf"),
 )

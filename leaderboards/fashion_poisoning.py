@@ -1,8 +1,9 @@
-"""Fashion-MNIST, poisoned under the student's own eyes: its teachers learned from clean images."""
+"""Fashion-MNIST with poisoned student data: the teachers are trained on clean images."""
 
 from __future__ import annotations
 
 from robustbench_kd.core.config import Budget, Leaderboard, Schedule
+from robustbench_kd.leaderboards._metrics import BACKDOOR_METRICS
 
 COSTLY = ("badnets", "blend")
 SHORT = Schedule(epochs=2)
@@ -10,9 +11,9 @@ SHORT = Schedule(epochs=2)
 FASHION_POISONING = Leaderboard(
     name="fashion-poisoning",
     title="Fashion-MNIST, poisoned training set",
-    scenario="fashion",
+    scenario="fashion-mnist",
     budget=Budget("linf", 0.1),
-    panel=(
+    attacks=(
         "badnets",
         "blend",
         "sig:rate=0.05",
@@ -25,16 +26,17 @@ FASHION_POISONING = Leaderboard(
         "label-flip:kind=pair,rate=0.05,target=6",
     ),
     defenses=(
-        "labels",
+        "standard-training",
         "distillation",
         "adversarial-training",
         "proard",
         "fine-tuning",
         "nad",
     ),
+    metrics=BACKDOOR_METRICS,
+    rank_by="attack-success",
     schedule=SHORT,
-    rank_by="inheritance",
-    door="student data",
-    teaching={"clean": SHORT, "robust": SHORT},
-    tried={"adversarial-training": COSTLY, "proard": COSTLY},
+    capability="student_train_data",
+    teacher_schedules={"clean": SHORT, "robust": SHORT},
+    attacks_by_defense={"adversarial-training": COSTLY, "proard": COSTLY},
 )

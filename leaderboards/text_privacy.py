@@ -1,8 +1,9 @@
-"""Secrets in a private text, and what teacher and student know of them afterwards."""
+"""Canaries in a private text, and how well teacher and student memorise them."""
 
 from __future__ import annotations
 
-from robustbench_kd.core.config import AdamW, Budget, Leaderboard
+from robustbench_kd.core.config import AdamW, Leaderboard
+from robustbench_kd.leaderboards._metrics import TEXT_PRIVACY_METRICS
 
 THREE = (0, 1, 2)
 SOFT = "distillation:temperature=1"
@@ -11,11 +12,10 @@ HARD = ("distillation:hard=sampled", "distillation:hard=generated")
 TEXT_PRIVACY = Leaderboard(
     name="text-privacy",
     title="Jargon File, private text",
-    scenario="text",
-    budget=Budget("linf", 0.0),
-    panel=("canary", "extraction", "membership"),
+    scenario="private-text",
+    attacks=("canary-exposure", "extraction", "membership-inference"),
     defenses=(
-        "labels",
+        "standard-training",
         SOFT,
         *HARD,
         "swing",
@@ -31,11 +31,14 @@ TEXT_PRIVACY = Leaderboard(
         "swing:noise=0.1",
         "dp-sgd",
     ),
-    schedule=AdamW(epochs=5),
-    teaching={"clean": AdamW(epochs=4)},
+    metrics=TEXT_PRIVACY_METRICS,
     rank_by="exposure",
-    door="shared data",
-    more_seeds=dict.fromkeys(("labels", SOFT, *HARD, "swing", "swing:symmetric=true"), THREE),
-    probed=True,
-    together=True,
+    schedule=AdamW(epochs=5),
+    teacher_schedules={"clean": AdamW(epochs=4)},
+    capability="shared_train_data",
+    models=("teacher", "control", "student", "pretrained"),
+    seeds_by_defense=dict.fromkeys(
+        ("standard-training", SOFT, *HARD, "swing", "swing:symmetric=true"), THREE
+    ),
+    joint=True,
 )

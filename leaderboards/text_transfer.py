@@ -1,25 +1,26 @@
-"""Secrets that only the teacher was shown: its students learn from the same text without them."""
+"""Canaries in the teacher's text alone: students are trained on the same text without them."""
 
 from __future__ import annotations
 
-from robustbench_kd.core.config import AdamW, Budget, Leaderboard
+from robustbench_kd.core.config import AdamW, Leaderboard
+from robustbench_kd.leaderboards._metrics import TEXT_PRIVACY_METRICS
 
 TEXT_TRANSFER = Leaderboard(
     name="text-transfer",
     title="Jargon File, secrets shown to the teacher alone",
-    scenario="text",
-    budget=Budget("linf", 0.0),
-    panel=("canary", "extraction", "membership"),
+    scenario="private-text",
+    attacks=("canary-exposure", "extraction", "membership-inference"),
     defenses=(
         "distillation:temperature=1",
         "distillation:hard=sampled",
         "distillation:hard=generated",
     ),
-    schedule=AdamW(epochs=5),
-    teaching={"clean": AdamW(epochs=4)},
-    seeds=(0, 1, 2),
+    metrics=TEXT_PRIVACY_METRICS,
     rank_by="exposure",
-    door="teacher data",
-    probed=True,
-    together=True,
+    schedule=AdamW(epochs=5),
+    teacher_schedules={"clean": AdamW(epochs=4)},
+    seeds=(0, 1, 2),
+    capability="teacher_train_data",
+    models=("teacher", "control", "student", "pretrained"),
+    joint=True,
 )
