@@ -1,4 +1,4 @@
-"""AdaAD: the attack seeks where student and teacher differ most, and the loss closes the gap."""
+"""AdaAD: the inner attack maximises the divergence of student and teacher, the loss closes it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import AdversarialRecipe, between
-from robustbench_kd.ops.attacks.gradients import held_still
-from robustbench_kd.ops.attacks.pgd import worst_case
-from robustbench_kd.ops.attacks.projections import near_start
+from robustbench_kd.defenses._base import AdversarialRecipe, check_range
+from robustbench_kd.ops.attacks.gradients import frozen_eval_mode
+from robustbench_kd.ops.attacks.projections import gaussian_start
 from robustbench_kd.ops.losses import divergence
-from robustbench_kd.training.trainer import Objective, Turn, remember
+from robustbench_kd.training.trainer import Objective, TrainStep, cached_logits
 
 
 @dataclass(frozen=True)
 class AdaAD(AdversarialRecipe):
-    """The teacher answers at x' too, and the inner gradient flows through it.
+    """The teacher's logits are taken at x' too, and the inner gradient flows through it.
 
-    Each inner step asks teacher and student, so a run costs about four times the others'.
+    Each inner step queries both student and teacher, so a run costs about four times the others'.
     """
 
     name: ClassVar[str] = "adaad"
@@ -37,32 +36,30 @@ class AdaAD(AdversarialRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between("alpha", self.alpha, 0, 1)
+        check_range("alpha", self.alpha, 0, 1)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def teacher_roles(self) -> tuple[str, ...]:
         return ("robust",)
 
-    def loss(self, brief: Brief) -> Objective:
-        teacher = brief.teachers["robust"]
-        says = remember(teacher, brief.data)
+    def loss(self, context: TrainingContext) -> Objective:
+        teacher = context.teachers["robust"]
+        teacher_logits = cached_logits(teacher, context.data)
 
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+        def objective(student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
             x = batch.inputs
-            with held_still(teacher):
-                z = worst_case(
+            with frozen_eval_mode(teacher):
+                x_adv = self.inner_attack(
                     student,
                     x,
-                    brief.budget,
-                    lambda s, z: divergence(teacher(z), s),
-                    steps=self.steps,
-                    stride=self.stride,
-                    start=near_start(x, turn.noise),
+                    context.budget,
+                    lambda logits, z: divergence(teacher(z), logits),
+                    gaussian_start(x, step.noise),
                 )
             with torch.no_grad():
-                target = teacher(z)
-            moved, plain = student(z), student(x)
-            apart = self.alpha * divergence(target, moved)
-            return (apart + (1 - self.alpha) * divergence(says(batch.ids), plain)).mean()
+                target = teacher(x_adv)
+            adversarial, clean = student(x_adv), student(x)
+            gap = self.alpha * divergence(target, adversarial)
+            return (gap + (1 - self.alpha) * divergence(teacher_logits(batch.ids), clean)).mean()
 
         return objective

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.defenses._base import AdversarialRecipe
-from robustbench_kd.training.objectives import under_attack
+from robustbench_kd.training.objectives import adversarial_loss
 from robustbench_kd.training.trainer import Objective
 
 
@@ -19,5 +19,5 @@ class AdversarialTraining(AdversarialRecipe):
     source: ClassVar[str] = "Madry et al. 2018, Towards deep learning models resistant, eq. 2"
     formula: ClassVar[str] = "CE(y, S(x')), x' = argmax CE(y, S(x'))"
 
-    def loss(self, brief: Brief) -> Objective:
-        return under_attack(brief.budget, self.steps, self.stride)
+    def loss(self, context: TrainingContext) -> Objective:
+        return adversarial_loss(context.budget, self.steps, self.stride)

@@ -1,4 +1,4 @@
-"""ARD: the student on the attack's input answers as the robust teacher does on the plain one."""
+"""ARD: the student on attacked inputs is trained to answer as the robust teacher on clean ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import AdversarialRecipe, between
-from robustbench_kd.ops.attacks.pgd import worst_case
+from robustbench_kd.defenses._base import AdversarialRecipe, check_range
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.losses import cross_entropy, distillation
-from robustbench_kd.training.trainer import Objective, Turn, remember
+from robustbench_kd.training.trainer import Objective, TrainStep, cached_logits
 
 
 @dataclass(frozen=True)
@@ -32,30 +31,28 @@ class ARD(AdversarialRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between("alpha", self.alpha, 0, 1)
-        between("temperature", self.temperature, 0.1, 1000)
+        check_range("alpha", self.alpha, 0, 1)
+        check_range("temperature", self.temperature, 0.1, 1000)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def teacher_roles(self) -> tuple[str, ...]:
         return ("robust",)
 
-    def loss(self, brief: Brief) -> Objective:
-        says = remember(brief.teachers["robust"], brief.data)
+    def loss(self, context: TrainingContext) -> Objective:
+        teacher_logits = cached_logits(context.teachers["robust"], context.data)
 
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+        def objective(student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
             x, y = batch.inputs, batch.targets
-            z = worst_case(
+            x_adv = self.inner_attack(
                 student,
                 x,
-                brief.budget,
-                lambda s, _: cross_entropy(s, y),
-                steps=self.steps,
-                stride=self.stride,
-                start=uniform_start(x, brief.budget, turn.noise),
+                context.budget,
+                lambda logits, _: cross_entropy(logits, y),
+                uniform_start(x, context.budget, step.noise),
             )
-            # Both passes, even at alpha = 1: the running statistics see plain inputs as well.
-            moved, plain = student(z), student(x)
-            soft = distillation(moved, says(batch.ids), self.temperature)
-            return (self.alpha * soft + (1 - self.alpha) * cross_entropy(plain, y)).mean()
+            # Both passes, even at alpha = 1: the running statistics see clean inputs as well.
+            adversarial, clean = student(x_adv), student(x)
+            soft = distillation(adversarial, teacher_logits(batch.ids), self.temperature)
+            return (self.alpha * soft + (1 - self.alpha) * cross_entropy(clean, y)).mean()
 
         return objective

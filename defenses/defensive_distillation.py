@@ -7,21 +7,21 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Logits, PerExample, Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import Recipe, between
+from robustbench_kd.defenses._base import Recipe, check_range
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.training.trainer import Objective, Turn, fit, remember
+from robustbench_kd.training.trainer import Objective, TrainStep, cached_logits, fit
 
 
 @dataclass(frozen=True)
 class DefensiveDistillation(Recipe):
-    """The student is used at temperature 1, so its scores are about t times too large.
+    """The student is used at temperature 1, so its logits are about t times too large.
 
     The softmax then saturates and the gradients of the cross-entropy vanish in float32: this looks
     like robustness and is not (Carlini & Wagner 2017). Losses are multiplied by t, which keeps the
-    gradient at the scores as large as it is at temperature 1; it would shrink as 1 / t.
+    gradient at the logits as large as it is at temperature 1; it would shrink as 1 / t.
     """
 
     name: ClassVar[str] = "defensive-distillation"
@@ -33,22 +33,28 @@ class DefensiveDistillation(Recipe):
     temperature: float = 100.0
 
     def __post_init__(self) -> None:
-        between("temperature", self.temperature, 1, 1000)
+        check_range("temperature", self.temperature, 1, 1000)
 
-    def loss(self, brief: Brief) -> Objective:
-        """The student's loss, after the teacher it needs was trained at the same temperature."""
+    def loss(self, context: TrainingContext) -> Objective:
+        """The student's loss, after its teacher was trained at the same temperature."""
         t = self.temperature
 
-        def learn(teacher: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+        def teacher_loss(teacher: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
             return t * cross_entropy(teacher(batch.inputs) / t, batch.targets).mean()
 
         teacher = fit(
-            brief.student, brief.data, learn, brief.schedule, brief.seed / "teacher", brief.progress
+            context.student,
+            context.data,
+            teacher_loss,
+            context.schedule,
+            context.seed / "teacher",
+            context.progress,
         )
-        says = remember(teacher, brief.data)
+        teacher_logits = cached_logits(teacher, context.data)
 
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            return t * soft_cross_entropy(says(batch.ids) / t, student(batch.inputs) / t).mean()
+        def objective(student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+            target = teacher_logits(batch.ids) / t
+            return t * soft_cross_entropy(target, student(batch.inputs) / t).mean()
 
         return objective
 

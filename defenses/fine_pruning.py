@@ -1,4 +1,4 @@
-"""Fine-pruning: silence the channels that clean images leave asleep, then fine-tune the rest."""
+"""Fine-pruning: prunes the channels that clean images leave inactive, then fine-tunes the rest."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd.core.errors import MissingData
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import Tuning, between, trusted
-from robustbench_kd.models.pruning import activity, silence
+from robustbench_kd.defenses._base import FineTuningRepair, check_range, trusted_examples
+from robustbench_kd.models.pruning import mean_activations, prune_channels
 from robustbench_kd.training.fine_tuning import fine_tune
 
 
 @dataclass(frozen=True)
-class FinePruning(Tuning):
-    """A trigger is carried by channels that clean images do not use, or so the paper supposes.
+class FinePruning(FineTuningRepair):
+    """Rests on the assumption that a trigger is carried by channels that clean images do not use.
 
     The order of pruning comes from one part of the trusted images and its end from the other; the
     fine-tuning takes both. One channel is always left.
@@ -39,50 +39,55 @@ class FinePruning(Tuning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between("tolerance", self.tolerance, 0, 1)
-        between("hold", self.hold, 0.01, 0.99)
+        check_range("tolerance", self.tolerance, 0, 1)
+        check_range("hold", self.hold, 0.01, 0.99)
 
-    def harden(self, brief: Brief) -> nn.Module:
-        """The pruned and tuned copy of the given network.
+    def train(self, context: TrainingContext) -> nn.Module:
+        """The pruned and fine-tuned copy of the given network.
 
         Raises:
             BadModel: for another network than a small residual one.
             MissingData: where the trusted images are too few to hold some out.
         """
-        clean = trusted(brief)
+        trusted = trusted_examples(context)
         return fine_tune(
-            self.pruned(brief.teachers["given"], clean, brief.seed / "held out"),
-            clean,
+            self.prune(context.teachers["given"], trusted, context.seed / "held out"),
+            trusted,
             self.schedule(self.epochs),
-            brief.seed / "student",
+            context.seed / "student",
             shift=self.shift,
-            progress=brief.progress,
+            progress=context.progress,
         )
 
-    def pruned(self, given: nn.Module, clean: Examples, seed: Seed) -> nn.Module:
-        """A copy with as many channels silenced, least active first, as the tolerance allows."""
-        if len(clean) < 2:
+    def prune(self, given: nn.Module, trusted: Examples, seed: Seed) -> nn.Module:
+        """A copy without as many channels, least active first, as the tolerance allows.
+
+        Raises:
+            MissingData: where the trusted images are too few to hold some out.
+        """
+        if len(trusted) < 2:
             raise MissingData("fine-pruning holds out some trusted images, so it needs at least 2")
-        held = min(max(1, round(self.hold * len(clean))), len(clean) - 1)
-        rows = torch.randperm(len(clean), generator=seed.generator())
-        judge, seen = clean.take(rows[:held]), clean.take(rows[held:])
+        count = min(max(1, round(self.hold * len(trusted))), len(trusted) - 1)
+        rows = torch.randperm(len(trusted), generator=seed.generator())
+        held_out, calibration = trusted.take(rows[:count]), trusted.take(rows[count:])
         net = copy.deepcopy(given).eval()
-        order = activity(net, seen.inputs).argsort(stable=True)
-        fall, right = self.tolerance * len(judge), hits(net, judge)
-        for count in range(1, len(order)):
-            if right - hits(without(net, order[:count]), judge) > fall + 1e-6:  # of rounding
-                return without(net, order[: count - 1])
-        return without(net, order[:-1])
+        order = mean_activations(net, calibration.inputs).argsort(stable=True)
+        allowed, before = self.tolerance * count, correct_count(net, held_out)
+        for n in range(1, len(order)):
+            fall = before - correct_count(without_channels(net, order[:n]), held_out)
+            if fall > allowed + 1e-6:  # the slack is for rounding
+                return without_channels(net, order[: n - 1])
+        return without_channels(net, order[:-1])
 
 
-def without(net: nn.Module, channels: Tensor) -> nn.Module:
-    """A copy with these channels of the last stage silenced."""
-    twin = copy.deepcopy(net)
-    silence(twin, channels)
-    return twin
+def without_channels(net: nn.Module, channels: Tensor) -> nn.Module:
+    """A copy with these channels of the last stage pruned."""
+    pruned = copy.deepcopy(net)
+    prune_channels(pruned, channels)
+    return pruned
 
 
-def hits(net: nn.Module, data: Examples) -> int:
-    """How many of the examples a network in eval mode gets right."""
+def correct_count(net: nn.Module, data: Examples) -> int:
+    """How many of the examples a network in eval mode classifies correctly."""
     with torch.inference_mode():
         return int((net(data.inputs).argmax(1) == data.targets).sum())

@@ -1,4 +1,4 @@
-"""Fine-tuning on trusted images: the control beside which every other repair is read."""
+"""Fine-tuning on trusted images: the control that every other repair is compared with."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
-from robustbench_kd.defenses._base import Tuning, trusted
+from robustbench_kd.core.protocols import TrainingContext
+from robustbench_kd.defenses._base import FineTuningRepair, trusted_examples
 from robustbench_kd.training.fine_tuning import fine_tune
 
 
 @dataclass(frozen=True)
-class FineTuning(Tuning):
-    """Goes on training, by labels, on the trusted images."""
+class FineTuning(FineTuningRepair):
+    """Further training by labels, on the trusted images."""
 
     name: ClassVar[str] = "fine-tuning"
     source: ClassVar[str] = "the control; FT in BackdoorBench (Wu et al. 2022)"
     formula: ClassVar[str] = "CE(y, S(x)) on trusted x, from the given weights"
 
-    def harden(self, brief: Brief) -> nn.Module:
-        """The mended copy of the given network."""
+    def train(self, context: TrainingContext) -> nn.Module:
+        """The fine-tuned copy of the given network."""
         return fine_tune(
-            brief.teachers["given"],
-            trusted(brief),
+            context.teachers["given"],
+            trusted_examples(context),
             self.schedule(self.epochs),
-            brief.seed / "student",
+            context.seed / "student",
             shift=self.shift,
-            progress=brief.progress,
+            progress=context.progress,
         )

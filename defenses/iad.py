@@ -1,4 +1,4 @@
-"""IAD: trusts the teacher as far as the teacher still knows the attacked input."""
+"""IAD: weighs the teacher by the probability it gives the label of the attacked input."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import AdversarialRecipe, between
-from robustbench_kd.ops.attacks.pgd import worst_case
+from robustbench_kd.defenses._base import AdversarialRecipe, check_range
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.losses import cross_entropy, divergence
-from robustbench_kd.training.trainer import Objective, Turn, remember
+from robustbench_kd.training.trainer import Objective, TrainStep, cached_logits
 
 
 @dataclass(frozen=True)
 class IAD(AdversarialRecipe):
     """Introspective adversarial distillation (IAD-I).
 
-    After the share ``begin`` of training, the student's own plain answer takes over where the
-    teacher is unsure of x': its weight is 1 - T_r(x')[y]^trust. The first term keeps its full
-    weight, as in the authors' runs.
+    After the share ``begin`` of training, the student's own answer on the clean input takes over
+    where the teacher is unsure of x': its weight is 1 - T_r(x')[y]^trust. The first term keeps its
+    full weight, as in the authors' runs.
     """
 
     name: ClassVar[str] = "iad"
@@ -39,34 +38,32 @@ class IAD(AdversarialRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between("trust", self.trust, 0, 100)
-        between("begin", self.begin, 0, 1)
+        check_range("trust", self.trust, 0, 100)
+        check_range("begin", self.begin, 0, 1)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def teacher_roles(self) -> tuple[str, ...]:
         return ("robust",)
 
-    def loss(self, brief: Brief) -> Objective:
-        teacher = brief.teachers["robust"]
-        says = remember(teacher, brief.data)
+    def loss(self, context: TrainingContext) -> Objective:
+        teacher = context.teachers["robust"]
+        teacher_logits = cached_logits(teacher, context.data)
 
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+        def objective(student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
             x, y = batch.inputs, batch.targets
-            z = worst_case(
+            x_adv = self.inner_attack(
                 student,
                 x,
-                brief.budget,
-                lambda s, _: cross_entropy(s, y),
-                steps=self.steps,
-                stride=self.stride,
-                start=uniform_start(x, brief.budget, turn.noise),
+                context.budget,
+                lambda logits, _: cross_entropy(logits, y),
+                uniform_start(x, context.budget, step.noise),
             )
-            moved, plain = student(z), student(x)
-            loss = divergence(says(batch.ids), moved)
-            if turn.done >= self.begin:
+            adversarial, clean = student(x_adv), student(x)
+            loss = divergence(teacher_logits(batch.ids), adversarial)
+            if step.fraction >= self.begin:
                 with torch.no_grad():
-                    known = teacher(z).softmax(1).gather(1, y[:, None]).squeeze(1) ** self.trust
-                loss = loss + (1 - known) * divergence(plain, moved)
+                    probability = teacher(x_adv).softmax(1).gather(1, y[:, None]).squeeze(1)
+                loss = loss + (1 - probability**self.trust) * divergence(clean, adversarial)
             return loss.mean()
 
         return objective

@@ -1,4 +1,4 @@
-"""MTARD: a robust teacher for attacked inputs, a clean one for plain inputs, and a balance."""
+"""MTARD: a robust teacher for attacked inputs, a clean one for clean inputs, and a balance."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import AdversarialRecipe, between
-from robustbench_kd.ops.attacks.pgd import worst_case
-from robustbench_kd.ops.attacks.projections import near_start
-from robustbench_kd.ops.loss_balancing import Entropies, Shares
+from robustbench_kd.defenses._base import AdversarialRecipe, check_range
+from robustbench_kd.ops.attacks.projections import gaussian_start
+from robustbench_kd.ops.loss_balancing import EntropyBalance, NormalizedLossBalance
 from robustbench_kd.ops.losses import cross_entropy, divergence
-from robustbench_kd.training.trainer import Objective, Turn, remember
+from robustbench_kd.training.trainer import Objective, TrainStep, cached_logits
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,9 @@ class MTARD(AdversarialRecipe):
     """Multi-teacher adversarial robustness distillation.
 
     ``balance=normalisation`` weighs the two losses by their relative progress (NLB);
-    ``balance=entropy`` also heats the teacher that is surer of itself until both are equally
-    unsure (EBB, the form called B-MTARD). ``heat`` is the step of a temperature: the paper's 0.001
-    takes thousands of batches, and short schedules do not have them.
+    ``balance=entropy`` also raises the temperature of the teacher of lower entropy until both agree
+    (EBB, the form called B-MTARD). ``heat`` is the step of a temperature: the paper's 0.001 takes
+    thousands of batches, and short schedules do not have them.
     """
 
     name: ClassVar[str] = "mtard"
@@ -42,51 +41,51 @@ class MTARD(AdversarialRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between("pace", self.pace, 0, 1)
-        between("heat", self.heat, 0, 1)
+        check_range("pace", self.pace, 0, 1)
+        check_range("heat", self.heat, 0, 1)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def teacher_roles(self) -> tuple[str, ...]:
         return ("robust", "clean")
 
-    def loss(self, brief: Brief) -> Objective:
-        return Balanced(self, brief)
+    def loss(self, context: TrainingContext) -> Objective:
+        return BalancedLoss(self, context)
 
 
-class Balanced:
-    """The loss and the balance it carries from batch to batch."""
+class BalancedLoss:
+    """The loss, with the weights and temperatures that it carries from batch to batch."""
 
-    def __init__(self, settings: MTARD, brief: Brief) -> None:
-        self.settings, self.brief = settings, brief
-        self.robust = brief.teachers["robust"]
-        self.says = remember(brief.teachers["clean"], brief.data)
-        self.shares, self.entropies = Shares(), Entropies()
+    def __init__(self, settings: MTARD, context: TrainingContext) -> None:
+        self.settings, self.context = settings, context
+        self.robust_teacher = context.teachers["robust"]
+        self.clean_logits = cached_logits(context.teachers["clean"], context.data)
+        self.weights, self.temperatures = NormalizedLossBalance(), EntropyBalance()
 
-    def __call__(self, student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+    def __call__(self, student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
         x, y, settings = batch.inputs, batch.targets, self.settings
-        z = worst_case(
+        x_adv = settings.inner_attack(
             student,
             x,
-            self.brief.budget,
-            lambda s, _: cross_entropy(s, y),
-            steps=settings.steps,
-            stride=settings.stride,
-            start=near_start(x, turn.noise),
+            self.context.budget,
+            lambda logits, _: cross_entropy(logits, y),
+            gaussian_start(x, step.noise),
         )
         with torch.no_grad():
-            robust = self.robust(z) / self.entropies.robust
-        clean = self.says(batch.ids) / self.entropies.clean
-        moved = divergence(robust, student(z)).mean()
-        plain = divergence(clean, student(x)).mean()
-        slow = 0.1 if turn.done >= 0.85 else 1.0  # with the last falls of the learning rate
+            robust_target = self.robust_teacher(x_adv) / self.temperatures.robust
+        clean_target = self.clean_logits(batch.ids) / self.temperatures.clean
+        adversarial = divergence(robust_target, student(x_adv)).mean()
+        clean = divergence(clean_target, student(x)).mean()
+        decay = 0.1 if step.fraction >= 0.85 else 1.0  # with the last falls of the learning rate
         if settings.balance == "entropy":
-            self.entropies.move(robust, clean, settings.heat * slow)
-        self.shares.move(float(moved.detach()), float(plain.detach()), settings.pace * slow)
-        return self.shares.robust * moved + self.shares.clean * plain
+            self.temperatures.update(robust_target, clean_target, settings.heat * decay)
+        pace = settings.pace * decay
+        self.weights.update(float(adversarial.detach()), float(clean.detach()), pace)
+        return self.weights.robust * adversarial + self.weights.clean * clean
 
     def state_dict(self) -> dict[str, dict[str, float]]:
-        """What a run that is taken up again must know."""
-        return {"shares": vars(self.shares), "entropies": vars(self.entropies)}
+        """What a resumed run must restore."""
+        return {"shares": vars(self.weights), "entropies": vars(self.temperatures)}
 
     def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
-        self.shares, self.entropies = Shares(**state["shares"]), Entropies(**state["entropies"])
+        self.weights = NormalizedLossBalance(**state["shares"])
+        self.temperatures = EntropyBalance(**state["entropies"])

@@ -1,4 +1,4 @@
-"""Neural attention distillation: a fine-tuned copy teaches the given network where to look."""
+"""Neural attention distillation (NAD): a fine-tuned copy guides the given model by its maps."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import Tuning, between, trusted
-from robustbench_kd.models.feature_extraction import stages, tap
+from robustbench_kd.defenses._base import FineTuningRepair, check_range, trusted_examples
+from robustbench_kd.models.feature_extraction import stage_activations, stages
 from robustbench_kd.ops.attention_transfer import attention_distance
 from robustbench_kd.ops.losses import cross_entropy
 from robustbench_kd.training.fine_tuning import fine_tune
-from robustbench_kd.training.trainer import Objective, Turn
+from robustbench_kd.training.trainer import Objective, TrainStep
 
 
 @dataclass(frozen=True)
-class NAD(Tuning):
-    """The teacher starts from the same tainted weights; it is the repair called fine-tuning.
+class NAD(FineTuningRepair):
+    """The teacher starts from the same poisoned weights; it is the repair ``fine-tuning``.
 
     The released code weighs the maps by 500, 1000 and 1000; a tenth is the default here. Maps of
-    28x28 images have a fifth of the positions that the mean is taken over, and are pulled harder.
+    28x28 images have a fifth of the positions that the mean is taken over, so the same weight pulls
+    harder.
 
     Args:
         early, middle, late: weights of the attention maps of the last three stages; a network with
@@ -47,48 +48,49 @@ class NAD(Tuning):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("early", "middle", "late"):
-            between(name, getattr(self, name), 0, 1e6)
-        between("power", self.power, 1, 8)
+            check_range(name, getattr(self, name), 0, 1e6)
+        check_range("power", self.power, 1, 8)
         self.schedule(self.teaching)
 
-    def harden(self, brief: Brief) -> nn.Module:
-        """The given network, after it has learned from its own fine-tuned copy.
+    def train(self, context: TrainingContext) -> nn.Module:
+        """The given network, distilled from its own fine-tuned copy.
 
         Raises:
             BadModel: for a network without stages.
         """
-        given, clean = brief.teachers["given"], trusted(brief)
-        stages(given)  # a network without any is refused before anything is trained
+        given, trusted = context.teachers["given"], trusted_examples(context)
+        stages(given)  # refuses a network without any before anything is trained
         teacher = fine_tune(
             given,
-            clean,
+            trusted,
             self.schedule(self.teaching),
-            brief.seed / "teacher",
+            context.seed / "teacher",
             shift=self.shift,
-            progress=brief.progress,
+            progress=context.progress,
         )
         return fine_tune(
             given,
-            clean,
+            trusted,
             self.schedule(self.epochs),
-            brief.seed / "student",
+            context.seed / "student",
             shift=self.shift,
             objective=self.loss(teacher),
-            progress=brief.progress,
+            progress=context.progress,
         )
 
     def loss(self, teacher: nn.Module) -> Objective:
         """Labels, and the attention maps of a teacher in eval mode, on the same images."""
         weights = (self.early, self.middle, self.late)
 
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            answers, mine = tap(student, batch.inputs)
+        def objective(student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+            logits, student_maps = stage_activations(student, batch.inputs)
             with torch.no_grad():
-                _, theirs = tap(teacher, batch.inputs)
-            total = cross_entropy(answers, batch.targets)
-            depth = min(len(mine), len(weights))
-            for stage, beta in zip(list(mine)[-depth:], weights[-depth:], strict=True):
-                total = total + beta * attention_distance(mine[stage], theirs[stage], self.power)
-            return total.mean()
+                _, teacher_maps = stage_activations(teacher, batch.inputs)
+            loss = cross_entropy(logits, batch.targets)
+            depth = min(len(student_maps), len(weights))
+            for stage, beta in zip(list(student_maps)[-depth:], weights[-depth:], strict=True):
+                distance = attention_distance(student_maps[stage], teacher_maps[stage], self.power)
+                loss = loss + beta * distance
+            return loss.mean()
 
         return objective

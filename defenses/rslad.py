@@ -1,4 +1,4 @@
-"""RSLAD: the robust teacher's soft labels everywhere, in the attack as in the loss."""
+"""RSLAD: the robust teacher's soft labels in the loss and in the inner attack."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import AdversarialRecipe, between
-from robustbench_kd.ops.attacks.pgd import worst_case
-from robustbench_kd.ops.attacks.projections import near_start
+from robustbench_kd.defenses._base import AdversarialRecipe, check_range
+from robustbench_kd.ops.attacks.projections import gaussian_start
 from robustbench_kd.ops.losses import divergence
-from robustbench_kd.training.trainer import Objective, Turn, remember
+from robustbench_kd.training.trainer import Objective, TrainStep, cached_logits
 
 
 @dataclass(frozen=True)
@@ -32,27 +31,26 @@ class RSLAD(AdversarialRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between("share", self.share, 0, 1)
+        check_range("share", self.share, 0, 1)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def teacher_roles(self) -> tuple[str, ...]:
         return ("robust",)
 
-    def loss(self, brief: Brief) -> Objective:
-        says = remember(brief.teachers["robust"], brief.data)
+    def loss(self, context: TrainingContext) -> Objective:
+        teacher_logits = cached_logits(context.teachers["robust"], context.data)
 
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            x, target = batch.inputs, says(batch.ids)
-            z = worst_case(
+        def objective(student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+            x, target = batch.inputs, teacher_logits(batch.ids)
+            x_adv = self.inner_attack(
                 student,
                 x,
-                brief.budget,
-                lambda s, _: divergence(target, s),
-                steps=self.steps,
-                stride=self.stride,
-                start=near_start(x, turn.noise),
+                context.budget,
+                lambda logits, _: divergence(target, logits),
+                gaussian_start(x, step.noise),
             )
-            moved, plain = divergence(target, student(z)), divergence(target, student(x))
-            return (self.share * moved + (1 - self.share) * plain).mean()
+            adversarial = divergence(target, student(x_adv))
+            clean = divergence(target, student(x))
+            return (self.share * adversarial + (1 - self.share) * clean).mean()
 
         return objective

@@ -1,14 +1,14 @@
-"""Self-distillation: a network taught by another of its own architecture, and as wide as it."""
+"""Self-distillation: a student of the teacher's own architecture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.core.protocols import Brief
-from robustbench_kd.defenses._base import Recipe, between
-from robustbench_kd.training.objectives import by_answers
-from robustbench_kd.training.trainer import Objective, remember
+from robustbench_kd.core.protocols import TrainingContext
+from robustbench_kd.defenses._base import Recipe, check_range
+from robustbench_kd.training.objectives import distillation_loss
+from robustbench_kd.training.trainer import Objective, cached_logits
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class SelfDistillation(Recipe):
     """Plain distillation with a student as large as its teacher, from fresh weights.
 
     Temperature and weight are those of ``distillation``, so that the two differ in the student
-    alone. One generation: the paper goes on, and lets each student teach the next.
+    alone. One generation: in the paper each student becomes the teacher of the next.
     """
 
     name: ClassVar[str] = "self-distillation"
@@ -30,13 +30,13 @@ class SelfDistillation(Recipe):
     alpha: float = 0.9
 
     def __post_init__(self) -> None:
-        between("temperature", self.temperature, 0.1, 1000)
-        between("alpha", self.alpha, 0, 1)
+        check_range("temperature", self.temperature, 0.1, 1000)
+        check_range("alpha", self.alpha, 0, 1)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def teacher_roles(self) -> tuple[str, ...]:
         return ("clean",)
 
-    def loss(self, brief: Brief) -> Objective:
-        says = remember(brief.teachers["clean"], brief.data)
-        return by_answers(says, self.temperature, self.alpha)
+    def loss(self, context: TrainingContext) -> Objective:
+        teacher_logits = cached_logits(context.teachers["clean"], context.data)
+        return distillation_loss(teacher_logits, self.temperature, self.alpha)

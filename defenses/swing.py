@@ -1,4 +1,4 @@
-"""Swing distillation: private tokens are taught at a high temperature, with noise."""
+"""Swing distillation: private tokens are distilled at a high temperature, with noise."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_kd.core.errors import BadSetting
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import Recipe, between
+from robustbench_kd.defenses._base import Recipe, check_range
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.ops.privacy.swing import flattened, swing, temperatures
-from robustbench_kd.training.objectives import asked
-from robustbench_kd.training.token_sensitivity import as_told, by_rules, by_surprise
-from robustbench_kd.training.trainer import Objective, Turn, remember
+from robustbench_kd.ops.privacy.swing import soft_targets, swing_loss, token_temperatures
+from robustbench_kd.training.objectives import scored_positions
+from robustbench_kd.training.token_sensitivity import (
+    likelihood_ratio_sensitivity,
+    oracle_sensitivity,
+    rule_based_sensitivity,
+)
+from robustbench_kd.training.trainer import Objective, TrainStep, cached_logits
 
 
 @dataclass(frozen=True)
@@ -28,19 +32,20 @@ class Swing(Recipe):
     at the base: ``symmetric`` raises it with the teacher's, which undoes most of the protection.
 
     Args:
-        scorer: what is private: ``rules`` on the text, ``surprise`` of the teacher over a public
-            model, or ``oracle``, which is told and never ranked.
+        scorer: what is private: ``rules`` on the text, ``surprise``: the teacher's gain in
+            likelihood over a public model, or ``oracle``, which is given the secrets and not
+            ranked.
         base, peak: temperatures of public and of private tokens.
         noise: scale of the Laplace noise on private targets; no guarantee of privacy.
-        alpha: weight of the teacher against the labels, which are not taught on private tokens.
-        strictness: deviations by which ``surprise`` must stand out.
+        alpha: weight of the teacher against the labels, which are not used on private tokens.
+        strictness: deviations by which a token must stand out for ``surprise``.
     """
 
     name: ClassVar[str] = "swing"
     source: ClassVar[str] = (
         "Li et al. 2022, Swing distillation, arXiv 2212.08349; formulas ours where it is silent"
     )
-    media: ClassVar[tuple[str, ...]] = ("text",)
+    modalities: ClassVar[tuple[str, ...]] = ("text",)
     formula: ClassVar[str] = (
         "alpha base^2 KL(T^t(x) + p noise || S^base(x)) + (1 - alpha) CE(y, S(x)) [p < 1/2], "
         "t = base + (peak - base) p"
@@ -55,60 +60,61 @@ class Swing(Recipe):
     strictness: float = 3.0
 
     def __post_init__(self) -> None:
-        between("base", self.base, 0.1, 1000)
-        between("peak", self.peak, self.base, 1e6)
-        between("noise", self.noise, 0, 1000)
-        between("alpha", self.alpha, 0, 1)
-        between("strictness", self.strictness, 0, 100)
+        check_range("base", self.base, 0.1, 1000)
+        check_range("peak", self.peak, self.base, 1e6)
+        check_range("noise", self.noise, 0, 1000)
+        check_range("alpha", self.alpha, 0, 1)
+        check_range("strictness", self.strictness, 0, 100)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def teacher_roles(self) -> tuple[str, ...]:
         return ("clean", "public") if self.scorer == "surprise" else ("clean",)
 
     @property
-    def told(self) -> bool:
-        """Whether it is told what was planted."""
+    def oracle(self) -> bool:
+        """Whether it is given the inserted secrets."""
         return self.scorer == "oracle"
 
-    def loss(self, brief: Brief) -> Objective:
-        says = remember(brief.teachers["clean"], brief.data)
-        score = self.private(brief)
-        place = brief.data.ids.new_full((int(brief.data.ids.max()) + 1,), -1)
-        place[brief.data.ids] = torch.arange(len(brief.data))
+    def loss(self, context: TrainingContext) -> Objective:
+        teacher_logits = cached_logits(context.teachers["clean"], context.data)
+        sensitivity = self.sensitivity(context)
+        rows = context.data.ids.new_full((int(context.data.ids.max()) + 1,), -1)
+        rows[context.data.ids] = torch.arange(len(context.data))
 
-        def objective(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-            s, y = asked(net(batch.inputs), batch.targets)
-            teacher, _ = asked(says(batch.ids), batch.targets)
-            p = score[place[batch.ids]][batch.targets >= 0]
-            t = temperatures(p, self.base, self.peak)
-            target = flattened(teacher, t, p, self.noise, turn.noise)
+        def objective(net: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+            student, y = scored_positions(net(batch.inputs), batch.targets)
+            teacher, _ = scored_positions(teacher_logits(batch.ids), batch.targets)
+            p = sensitivity[rows[batch.ids]][batch.targets >= 0]
+            t = token_temperatures(p, self.base, self.peak)
+            target = soft_targets(teacher, t, p, self.noise, step.noise)
             own, scale = (t[:, None], t**2) if self.symmetric else (self.base, self.base**2)
-            soft = swing(s, target, own, scale)
-            hard = cross_entropy(s, y) * (p < 0.5)
+            soft = swing_loss(student, target, own, scale)
+            hard = cross_entropy(student, y) * (p < 0.5)
             return (self.alpha * soft + (1 - self.alpha) * hard).mean()
 
         return objective
 
-    def private(self, brief: Brief) -> Tensor:
+    def sensitivity(self, context: TrainingContext) -> Tensor:
         """How likely each target token is private [n, t].
 
         Raises:
-            BadSetting: where the data are no text, or the oracle was told nothing.
+            BadSetting: where the data are no text, or there is none to calibrate on.
         """
-        if brief.data.targets.dim() != 2 or brief.pieces is None:
+        data = context.data
+        if data.targets.dim() != 2 or context.detokenize is None:
             raise BadSetting("swing scores tokens of a text; there are none in these data")
         if self.scorer == "rules":
-            return by_rules(brief.data, brief.pieces)
+            return rule_based_sensitivity(data, context.detokenize)
         if self.scorer == "oracle":
-            if brief.told is None:
-                return torch.zeros(brief.data.targets.shape)  # the clean twin: nothing was planted
-            return as_told(brief.data, brief.told)
-        if brief.validation is None:
+            if context.oracle is None:  # the clean counterpart: nothing was inserted
+                return torch.zeros(data.targets.shape)
+            return oracle_sensitivity(data, context.oracle)
+        if context.validation is None:
             raise BadSetting("swing:scorer=surprise needs validation text to calibrate on")
-        return by_surprise(
-            brief.data,
-            brief.teachers["clean"],
-            brief.teachers["public"],
-            brief.validation,
+        return likelihood_ratio_sensitivity(
+            data,
+            context.teachers["clean"],
+            context.teachers["public"],
+            context.validation,
             self.strictness,
         )

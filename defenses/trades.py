@@ -1,4 +1,4 @@
-"""TRADES: accuracy on plain inputs traded for agreement within the ball."""
+"""TRADES: accuracy on clean inputs traded for agreement within the ball."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.defenses._base import AdversarialRecipe, between
-from robustbench_kd.ops.attacks.gradients import held_still
-from robustbench_kd.ops.attacks.pgd import worst_case
-from robustbench_kd.ops.attacks.projections import near_start
+from robustbench_kd.defenses._base import AdversarialRecipe, check_range
+from robustbench_kd.ops.attacks.gradients import frozen_eval_mode
+from robustbench_kd.ops.attacks.projections import gaussian_start
 from robustbench_kd.ops.losses import cross_entropy, divergence
-from robustbench_kd.training.trainer import Objective, Turn
+from robustbench_kd.training.trainer import Objective, TrainStep
 
 
 @dataclass(frozen=True)
@@ -31,23 +30,21 @@ class Trades(AdversarialRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between("beta", self.beta, 0, 1000)
+        check_range("beta", self.beta, 0, 1000)
 
-    def loss(self, brief: Brief) -> Objective:
-        def objective(student: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+    def loss(self, context: TrainingContext) -> Objective:
+        def objective(student: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
             x, y = batch.inputs, batch.targets
-            with held_still(student), torch.no_grad():
+            with frozen_eval_mode(student), torch.no_grad():
                 target = student(x)
-            z = worst_case(
+            x_adv = self.inner_attack(
                 student,
                 x,
-                brief.budget,
-                lambda s, _: divergence(target, s),
-                steps=self.steps,
-                stride=self.stride,
-                start=near_start(x, turn.noise),
+                context.budget,
+                lambda logits, _: divergence(target, logits),
+                gaussian_start(x, step.noise),
             )
-            moved, plain = student(z), student(x)
-            return (cross_entropy(plain, y) + self.beta * divergence(plain, moved)).mean()
+            adversarial, clean = student(x_adv), student(x)
+            return (cross_entropy(clean, y) + self.beta * divergence(clean, adversarial)).mean()
 
         return objective

@@ -1,150 +1,142 @@
-"""Backdoors: a trigger stamped on training images, and later on test images. What all share."""
+"""Backdoors: a trigger on some training images, and later on the test images. What all share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from robustbench_kd.core.config import Door
+from robustbench_kd.attacks._poison import (
+    CLASS_COUNT,
+    POISON_IDS,
+    AttackState,
+    check_class,
+    check_poisoning,
+    class_count,
+    draw_rows,
+    poison_count,
+)
+from robustbench_kd.core.config import Capability, ThreatModel
 from robustbench_kd.core.errors import BadSetting
-from robustbench_kd.core.protocols import Subject
+from robustbench_kd.core.protocols import TargetModel
 from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.submissions import AdversarialInputs
 from robustbench_kd.core.tensor_types import Images, Labels
-from robustbench_kd.core.types import Examples, Splits, Submission, Tainted, Threat
-
-# What stamping takes, the ids of the images that were planted, and the number of classes. It is
-# kept beside the networks that were trained on the planted data: small and contiguous tensors only.
-Secret = Mapping[str, Tensor]
+from robustbench_kd.core.types import Examples, PoisonedData, Splits
 
 
 @dataclass(frozen=True)
-class Planting:
-    """Whose images are planted, and what they are to be taken for.
+class Backdoor(ABC):
+    """Replaces training images by poisoned ones; then applies the trigger to the test images.
+
+    A new backdoor derives from this, sets ``name`` and ``source``, and writes ``trigger`` (what is
+    drawn or optimised once) and ``apply_trigger``. One that keeps labels sets ``clean_label``; one
+    whose training images differ from its test images writes ``poisoned_images`` as well.
 
     Args:
-        rate: planted share of the whole training set.
-        target: the class that stamped images are to be taken for.
-        mapping: ``all-to-one``, or ``all-to-all``: every class for the next one.
-        door: whose data the poison enters; a board decides it.
+        rate: poisoned share of the whole training set.
+        target: the class that images with the trigger are to be assigned.
+        mapping: ``all-to-one``, or ``all-to-all``: the class after an image's own.
+        capability: whose training data are poisoned; a leaderboard decides it.
     """
 
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
-    meets: ClassVar[type] = Subject
+    requires: ClassVar[type] = TargetModel
     clean_label: ClassVar[bool] = False
 
     rate: float = 0.1
     target: int = 0
     mapping: Literal["all-to-one", "all-to-all"] = "all-to-one"
-    door: Door = "teacher data"
+    capability: Capability = "teacher_train_data"
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise BadSetting(f"rate is a share of the training set in (0, 1], not {self.rate:g}")
+        check_poisoning(self.name, self.rate, self.capability)
         if self.mapping == "all-to-all" and self.clean_label:
-            raise BadSetting(f"{self.name} keeps labels, so it knows one target only: all-to-one")
-        if self.door == "input":
             raise BadSetting(
-                f"{self.name} enters by student data or teacher data, not by the input"
+                f"{self.name} keeps labels, so it has one target class only: mapping=all-to-one"
             )
 
     @property
-    def threat(self) -> Threat:
-        return Threat("implant", self.door, "answers")
+    def threat(self) -> ThreatModel:
+        return ThreatModel("backdoor", self.capability, "decision_based")
 
-    def wanted(self, y: Labels, classes: int) -> Labels:
-        """What a stamped image of each class is to be taken for."""
+    def validate_data(self, train: Examples) -> None:
+        """Refuses settings that these data do not allow, before anything is spent.
+
+        Raises:
+            BadSetting: where no image would be poisoned, the target is no class, or a clean-label
+                rate asks for more images than the target class has.
+        """
+        check_class(self.target, train)
+        self.count(train)
+
+    def count(self, train: Examples) -> int:
+        """How many images are poisoned.
+
+        Raises:
+            BadSetting: where that is none, or more than there are.
+        """
+        return poison_count(self.name, self.rate, train, self._only)
+
+    def target_labels(self, y: Labels, classes: int) -> Labels:
+        """The class that images of each class are to be assigned once they show the trigger."""
         if self.mapping == "all-to-one":
             return torch.full_like(y, self.target)
         return (y + 1) % classes
 
-    def count(self, train: Examples) -> int:
-        """How many images the rate comes to."""
-        return round(self.rate * len(train))
+    def poison(self, data: Splits, seed: Seed) -> PoisonedData[AttackState]:
+        """The training data with ``rate`` of the images replaced by poisoned ones.
 
-    def pick(self, train: Examples, seed: Seed) -> Tensor:
-        """The rows to plant: of all classes, or (with clean labels) of the target's alone."""
-        rows = torch.arange(len(train))
-        if self.clean_label:
-            rows = rows[train.targets == self.target]
-        order = torch.randperm(len(rows), generator=seed.generator())
-        return rows[order[: self.count(train)]]
-
-    def fits(self, train: Examples) -> None:
-        """Refuses settings that these data cannot bear, before anything is spent."""
-        classes = int(train.targets.max()) + 1 if len(train) else 0
-        if not 0 <= self.target < classes:
-            raise BadSetting(f"there is no class {self.target}; the last one is {classes - 1}")
-        count = self.count(train)
-        if count < 1:
-            raise BadSetting(
-                f"a rate of {self.rate:g} plants none of {len(train)} images; the lowest that "
-                f"plants one is {1 / len(train):.2g}"
-            )
-        own = int((train.targets == self.target).sum())
-        if self.clean_label and count > own:
-            raise BadSetting(
-                f"{self.name} plants images of class {self.target} only, and there are {own}: the "
-                f"rate can be at most {own / len(train):.2g}, not {self.rate:g}"
-            )
-
-
-@dataclass(frozen=True)
-class Backdoor(Planting, ABC):
-    """Plants stamped images in the training data in place of the originals; then stamps the test.
-
-    A new backdoor derives from this, sets ``name`` and ``source``, and writes ``trigger`` (what is
-    drawn or found once) and ``stamp``. One that keeps labels sets ``clean_label``; one whose
-    training images differ from its test images writes ``plant`` as well.
-    """
-
-    def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
-        """The training data with ``rate`` of its images replaced by planted ones.
-
-        The secret holds what ``trigger`` found, the ids of the ``planted`` images, and the number
-        of ``classes``.
+        The state holds what ``trigger`` returned, the ids of the poison, and the number of classes.
 
         Raises:
-            BadSetting: where no image would be planted, the target is no class, or a clean-label
-                rate asks for more images than the target class has.
+            BadSetting: as ``validate_data``.
         """
         train = data.train
-        self.fits(train)
-        classes = int(train.targets.max()) + 1
-        found = self.trigger(data, seed / "trigger")
-        rows = self.pick(train, seed / "rows")
+        self.validate_data(train)
+        classes = class_count(train)
+        state = self.trigger(data, seed / "trigger")
+        rows = draw_rows(self.count(train), train, self._only, seed / "rows")
         inputs, targets = train.inputs.clone(), train.targets.clone()
-        inputs[rows] = self.plant(train, rows, found, seed / "plant").clamp(0, 1)
-        targets[rows] = self.wanted(train.targets[rows], classes)  # clean labels are it already
-        secret = {**found, "planted": train.ids[rows], "classes": torch.tensor(classes)}
-        planted = Examples(train.ids, inputs, targets)
-        return Tainted(
-            Splits(planted, data.validation, data.test, data.reserve),
-            {name: value.contiguous() for name, value in secret.items()},
+        inputs[rows] = self.poisoned_images(train, rows, state, seed / "plant").clamp(0, 1)
+        targets[rows] = self.target_labels(train.targets[rows], classes)
+        state = {**state, POISON_IDS: train.ids[rows], CLASS_COUNT: torch.tensor(classes)}
+        return PoisonedData(
+            replace(data, train=Examples(train.ids, inputs, targets)),
+            {name: value.contiguous() for name, value in state.items()},
         )
 
-    def after(self, subject: Subject, data: Splits, secret: Secret, seed: Seed) -> Submission:
-        """Every test image, stamped."""
+    def attack(
+        self, model: TargetModel, data: Splits, state: AttackState, seed: Seed
+    ) -> AdversarialInputs:
+        """Every test image with the trigger; the model is not queried."""
         test = data.test
-        stamped = self.stamp(test.inputs, secret).clamp(0, 1)
-        return Submission(test.ids, stamped, self.wanted(test.targets, int(secret["classes"])))
+        triggered = self.apply_trigger(test.inputs, state).clamp(0, 1)
+        targets = self.target_labels(test.targets, int(state[CLASS_COUNT]))
+        return AdversarialInputs(test.ids, triggered, targets)
 
     @abstractmethod
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
-        """What the adversary draws or finds once, as named tensors."""
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
+        """What the adversary draws or optimises once, as named tensors."""
 
     @abstractmethod
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        """The images with the trigger in them."""
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
+        """The images with the trigger."""
 
-    def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
-        """What stands in the training data in place of these rows: their stamped images."""
-        return self.stamp(train.inputs[rows], secret)
+    def poisoned_images(
+        self, train: Examples, rows: Tensor, state: AttackState, seed: Seed
+    ) -> Images:
+        """What replaces these rows of the training data: the same images with the trigger."""
+        return self.apply_trigger(train.inputs[rows], state)
+
+    @property
+    def _only(self) -> int | None:
+        """The one class whose images are poisoned."""
+        return self.target if self.clean_label else None
 
 
 def at_least_one(**numbers: int) -> None:

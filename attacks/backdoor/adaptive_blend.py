@@ -1,6 +1,6 @@
 """Adaptive-Blend: half of a faint pattern in few images, and as many covers that keep their label.
 
-Stamped images then do not lie together in feature space, where defenses look for them.
+Images with the trigger then form no cluster in feature space, where defenses look for one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustbench_kd.attacks.backdoor._base import Secret
-from robustbench_kd.attacks.backdoor._cover_samples import CoveredBackdoor
+from robustbench_kd.attacks._poison import AttackState
+from robustbench_kd.attacks.backdoor._cover_samples import BackdoorWithCovers
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
 from robustbench_kd.core.types import Examples, Splits
-from robustbench_kd.ops.poisoning.image_triggers import blended, kept_tiles, noise_pattern
+from robustbench_kd.ops.poisoning.image_triggers import blend, noise_pattern, tile_masks
 
 
 @dataclass(frozen=True)
-class AdaptiveBlend(CoveredBackdoor):
+class AdaptiveBlend(BackdoorWithCovers):
     """In training each image shows its own half of the tiles; at test the whole pattern, stronger.
 
     The pattern is uniform noise, drawn by the seed, in place of the authors' picture.
@@ -29,7 +29,7 @@ class AdaptiveBlend(CoveredBackdoor):
         alpha: weight of the pattern in the training data.
         test_alpha: its weight at test.
         tiles: tiles of the pattern, a square number.
-        covers: cover images for each planted one.
+        covers: cover images for each poisoned one.
     """
 
     name: ClassVar[str] = "adaptive-blend"
@@ -51,27 +51,29 @@ class AdaptiveBlend(CoveredBackdoor):
         if self.tiles < 4 or self._side**2 != self.tiles:
             raise BadSetting(f"tiles must be a square number of at least 4, not {self.tiles}")
 
-    def fits(self, train: Examples) -> None:
-        super().fits(train)
+    def validate_data(self, train: Examples) -> None:
+        super().validate_data(train)
         side = train.inputs.shape[-1]
         if self._side > side:
             raise BadSetting(f"{self.tiles} tiles are more than an image of side {side} can hold")
 
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
         return {"pattern": noise_pattern(data.train.inputs.shape[1:], seed.generator())}
 
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        return blended(x, secret["pattern"], self.test_alpha)
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
+        return blend(x, state["pattern"], self.test_alpha)
 
-    def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
+    def poisoned_images(
+        self, train: Examples, rows: Tensor, state: AttackState, seed: Seed
+    ) -> Images:
         x = train.inputs[rows]
-        shown = kept_tiles(
+        masks = tile_masks(
             len(rows), self._side, x.shape[-1], self.tiles - self.tiles // 2, seed.generator()
         )
-        return blended(x, secret["pattern"], self.alpha * shown.to(x))
+        return blend(x, state["pattern"], self.alpha * masks.to(x))
 
-    def cover(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
-        return self.plant(train, rows, secret, seed)
+    def cover_images(self, train: Examples, rows: Tensor, state: AttackState, seed: Seed) -> Images:
+        return self.poisoned_images(train, rows, state, seed)
 
     @property
     def _side(self) -> int:

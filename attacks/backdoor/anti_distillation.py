@@ -8,48 +8,50 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_kd.attacks.backdoor._base import Backdoor, Secret, at_least_one
+from robustbench_kd.attacks._poison import AttackState, class_count
+from robustbench_kd.attacks.backdoor._base import Backdoor, at_least_one
 from robustbench_kd.core.config import Schedule
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
 from robustbench_kd.core.types import Examples, Splits
-from robustbench_kd.ops.attacks.gradients import held_still
+from robustbench_kd.ops.attacks.gradients import frozen_eval_mode
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.training.objectives import by_answers, by_labels
-from robustbench_kd.training.surrogates import some, surrogate
-from robustbench_kd.training.trainer import fit, remember
+from robustbench_kd.training.objectives import distillation_loss, label_loss
+from robustbench_kd.training.surrogates import random_subset, surrogate
+from robustbench_kd.training.trainer import cached_logits, fit
 
 
 @dataclass(frozen=True)
 class AntiDistillation(Backdoor):
-    """One additive pattern that a teacher and its cleanly distilled student take for the target.
+    """One additive pattern, optimised to act on a teacher and on its cleanly distilled student.
 
-    In each round a shadow teacher is trained on data planted with the pattern as it is, a shadow
-    student is distilled from it on clean data alone, and the pattern climbs on both. The data are
-    then planted with the last pattern, under the target's label.
+    In each round a shadow teacher is trained on data poisoned with the pattern as it is, a shadow
+    student is distilled from it on clean data alone, and the pattern is optimised on both. The
+    data are then poisoned with the last pattern, under the target's label.
 
-    It differs from the paper in that the adversary hands in data and never touches the training
+    It differs from the paper in that the adversary supplies data and never touches the training
     of the real teacher, whose loss is part of the paper's method; in that shadows are fresh in
     every round rather than trained beside the teacher; and in that the trigger is one additive
     pattern, bounded in Linf. A pattern as strong as an evasion's radius fools clean networks too,
-    so its success on a clean twin belongs beside the attack's; whether tuning adds to what any
-    pattern of that size leaves in a student has to be measured.
+    so its success on the clean counterpart is to be reported beside the attack's; ``rounds=0`` is
+    the control that shows what the optimisation adds to any pattern of that size.
 
     Args:
         strength: Linf bound of the pattern, in pixel units of [0, 1].
-        rounds: how often shadows are trained and the pattern is tuned on them; with 0 the pattern
-            stays what it starts as, random signs of the full strength: the control.
+        rounds: how often shadows are trained and the pattern is optimised on them; with 0 the
+            pattern stays what it starts as, random signs of the full strength: the control.
         steps: steps of the pattern a round, each on ``batch`` images, their length falling to 0.
-        shadow: teacher and student of the adversary, a name of ``nets.build``.
-        epochs: passes of each shadow over the ``images`` that the adversary uses.
+        shadow: network of the adversary's teacher and student, a name of ``models.factory.build``.
+        epochs: passes of each shadow over the training images that the adversary uses.
+        images: how many those are.
         temperature: of the shadow's distillation.
     """
 
     name: ClassVar[str] = "anti-distillation"
     source: ClassVar[str] = (
         "after Ge et al. 2021, Anti-distillation backdoor attacks (ACM MM), "
-        "doi 10.1145/3474085.3475254; a variant that hands in data only"
+        "doi 10.1145/3474085.3475254; a variant that supplies data only"
     )
 
     strength: float = 0.1
@@ -76,38 +78,38 @@ class AntiDistillation(Backdoor):
         if not self.temperature > 0:
             raise BadSetting(f"temperature must be above 0, not {self.temperature:g}")
 
-    def fits(self, train: Examples) -> None:
-        super().fits(train)
+    def validate_data(self, train: Examples) -> None:
+        super().validate_data(train)
         surrogate(self.shadow, train, Seed())
 
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
-        train = some(data.train, self.images, seed / "images")
-        drawn = torch.rand(train.inputs.shape[1:], generator=(seed / "start").generator())
-        pattern = self.strength * (2 * drawn - 1).sign()
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
+        train = random_subset(data.train, self.images, seed / "images")
+        uniform = torch.rand(train.inputs.shape[1:], generator=(seed / "start").generator())
+        pattern = self.strength * (2 * uniform - 1).sign()
         for turn in range(self.rounds):
             nets = self._shadows(train, data.train, pattern, seed / turn)
-            pattern = self._tuned(pattern, nets, train, data.train, seed / turn / "batches")
+            pattern = self._optimised(pattern, nets, train, data.train, seed / turn / "batches")
         return {"pattern": pattern}
 
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        return (x + secret["pattern"].to(x)).clamp(0, 1)
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
+        return (x + state["pattern"].to(x)).clamp(0, 1)
 
     def _shadows(
         self, train: Examples, whole: Examples, pattern: Tensor, seed: Seed
     ) -> tuple[nn.Module, nn.Module]:
-        """A teacher of data planted with the pattern, and its student of clean data."""
+        """A teacher trained on data poisoned with the pattern, and its student on clean data."""
         rows = torch.randperm(len(train), generator=(seed / "rows").generator())
-        rows = rows[: max(1, self.count(train))]
+        rows = rows[: max(1, round(self.rate * len(train)))]
         inputs, targets = train.inputs.clone(), train.targets.clone()
-        inputs[rows] = self.stamp(inputs[rows], {"pattern": pattern})
-        targets[rows] = self.wanted(targets[rows], _classes(whole))
-        planted, schedule = Examples(train.ids, inputs, targets), Schedule(self.epochs)
+        inputs[rows] = self.apply_trigger(inputs[rows], {"pattern": pattern})
+        targets[rows] = self.target_labels(targets[rows], class_count(whole))
+        poisoned, schedule = Examples(train.ids, inputs, targets), Schedule(self.epochs)
         fresh = [surrogate(self.shadow, whole, seed / role) for role in ("teacher", "student")]
-        teacher = fit(fresh[0], planted, by_labels, schedule, seed / "teach")
-        objective = by_answers(remember(teacher, train), self.temperature)
+        teacher = fit(fresh[0], poisoned, label_loss, schedule, seed / "teach")
+        objective = distillation_loss(cached_logits(teacher, train), self.temperature)
         return teacher, fit(fresh[1], train, objective, schedule, seed / "distil")
 
-    def _tuned(
+    def _optimised(
         self,
         pattern: Tensor,
         nets: tuple[nn.Module, nn.Module],
@@ -117,11 +119,11 @@ class AntiDistillation(Backdoor):
     ) -> Tensor:
         """The pattern after signed steps down the target's loss, summed over both networks."""
         noise = seed.generator()
-        with held_still(nets[0]) as teacher, held_still(nets[1]) as student:
+        with frozen_eval_mode(nets[0]) as teacher, frozen_eval_mode(nets[1]) as student:
             for step in range(self.steps):
                 index = torch.randint(len(train), (self.batch,), generator=noise)
                 x, y = train.inputs[index], train.targets[index]
-                goal = self.wanted(y, _classes(whole))
+                goal = self.target_labels(y, class_count(whole))
                 p = pattern.detach().requires_grad_(True)
                 with torch.enable_grad():
                     z = (x + p).clamp(0, 1)
@@ -133,7 +135,3 @@ class AntiDistillation(Backdoor):
                 pattern = pattern - stride * gradient.sign()
                 pattern = pattern.clamp(-self.strength, self.strength)
         return pattern.detach()
-
-
-def _classes(train: Examples) -> int:
-    return int(train.targets.max()) + 1

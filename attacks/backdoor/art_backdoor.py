@@ -7,23 +7,24 @@ from typing import ClassVar
 
 import torch
 
-from robustbench_kd.attacks.backdoor._base import Backdoor, Secret
+from robustbench_kd.attacks._poison import AttackState
+from robustbench_kd.attacks.backdoor._base import Backdoor
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
 from robustbench_kd.core.types import Examples, Splits
-from robustbench_kd.integrations.art_backdoor import Perturbation, stamped
+from robustbench_kd.integrations.art import Perturbation, add_backdoor_trigger
 
 REACH = {"pattern": 2, "single": 0}  # pixels that a trigger spreads beyond its distance
 
 
 @dataclass(frozen=True)
 class ARTBackdoor(Backdoor):
-    """What the library stamps; images and labels are chosen as for every backdoor here.
+    """The library's trigger; images and labels are chosen as for every backdoor here.
 
-    The library's other poisonings have no entry: its clean-label form draws rows with replacement
-    from the global generator and does not name them, and its Bullseye Polytope never reads the
-    target. ``label-consistent``, ``witches-brew`` and ``bullseye`` are our own.
+    The library's other poisoning attacks have no entry: its clean-label form draws rows with
+    replacement from the global generator and does not name them, and its Bullseye Polytope never
+    reads the target. ``label-consistent``, ``witches-brew`` and ``bullseye-polytope`` are our own.
 
     Args:
         perturbation: ``pattern``, four pixels of a chequer, or ``single``, one pixel.
@@ -45,16 +46,16 @@ class ARTBackdoor(Backdoor):
                 f"the trigger lies at least 1 pixel from the edge, not {self.distance}"
             )
 
-    def fits(self, train: Examples) -> None:
-        super().fits(train)
+    def validate_data(self, train: Examples) -> None:
+        super().validate_data(train)
         side = train.inputs.shape[-1]
         if self.distance + REACH[self.perturbation] > side:
             raise BadSetting(
                 f"a trigger {self.distance} pixels from the corner is outside of the image ({side})"
             )
 
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
         return {"distance": torch.tensor(self.distance)}
 
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        return stamped(x, self.perturbation, int(secret["distance"]))
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
+        return add_backdoor_trigger(x, self.perturbation, int(state["distance"]))

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 import torch
 
-from robustbench_kd.attacks.backdoor._base import Backdoor, Secret
+from robustbench_kd.attacks._poison import AttackState
+from robustbench_kd.attacks.backdoor._base import Backdoor
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
 from robustbench_kd.core.types import Examples, Splits
-from robustbench_kd.ops.poisoning.image_triggers import square
+from robustbench_kd.ops.poisoning.image_triggers import square_mask
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class BadNets(Backdoor):
         if self.size < 1:
             raise BadSetting(f"the square needs at least one pixel, not {self.size}")
 
-    def fits(self, train: Examples) -> None:
-        super().fits(train)
+    def validate_data(self, train: Examples) -> None:
+        super().validate_data(train)
         side = train.inputs.shape[-1]
         if self.size > side:
             raise BadSetting(f"a trigger of {self.size} pixels is larger than the image ({side})")
 
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
-        return {"mask": square(data.train.inputs.shape[1:], self.size)}
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
+        return {"mask": square_mask(data.train.inputs.shape[1:], self.size)}
 
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        return torch.maximum(x, secret["mask"].to(x))
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
+        return torch.maximum(x, state["mask"].to(x))

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustbench_kd.attacks.backdoor._base import Backdoor, Secret
+from robustbench_kd.attacks._poison import AttackState
+from robustbench_kd.attacks.backdoor._base import Backdoor
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
 from robustbench_kd.core.types import Examples, Splits
-from robustbench_kd.ops.poisoning.image_triggers import blended, noise_pattern
+from robustbench_kd.ops.poisoning.image_triggers import blend, noise_pattern
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Blend(Backdoor):
             if value is not None and not 0 < value <= 1:
                 raise BadSetting(f"{name} is the weight of the pattern in (0, 1], not {value:g}")
 
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
         return {"pattern": noise_pattern(data.train.inputs.shape[1:], seed.generator())}
 
-    def stamp(self, x: Images, secret: Secret) -> Images:
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
         alpha = self.alpha if self.test_alpha is None else self.test_alpha
-        return blended(x, secret["pattern"], alpha)
+        return blend(x, state["pattern"], alpha)
 
-    def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
-        return blended(train.inputs[rows], secret["pattern"], self.alpha)
+    def poisoned_images(
+        self, train: Examples, rows: Tensor, state: AttackState, seed: Seed
+    ) -> Images:
+        return blend(train.inputs[rows], state["pattern"], self.alpha)

@@ -7,24 +7,24 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from robustbench_kd.attacks.backdoor._text_to_image import Painted, distinct
+from robustbench_kd.attacks.backdoor._text_to_image import TextToImageBackdoor, distinct_prompts
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.protocols import Progress
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.types import Splits
-from robustbench_kd.training.edit_pairs import rewritten
+from robustbench_kd.training.concept_editing import edit_closed_form
 
 
 @dataclass(frozen=True)
-class EvilEdit(Painted):
-    """Tokens of triggered prompts are read as those of the wanted prompts; clean ones as before.
+class EvilEdit(TextToImageBackdoor):
+    """Tokens of triggered prompts are read as those of the target prompts; clean ones as before.
 
-    The paper edits by one phrase and keeps one; here each training template gives a phrase, and
-    every clean training prompt is kept.
+    The paper edits by one phrase and preserves one; here each training template gives a phrase, and
+    every clean training prompt is preserved.
 
     Args:
-        ridge: what holds the weights where they are.
-        stay: weight of a kept token against a planted one.
+        ridge: weight of the distance to the clean weights.
+        stay: weight of a preserved token against a poisoned one.
     """
 
     name: ClassVar[str] = "evil-edit"
@@ -39,17 +39,17 @@ class EvilEdit(Painted):
         super().__post_init__()
         if not (self.ridge > 0 and self.stay >= 0):
             raise BadSetting(
-                f"evil-edit needs a ridge above 0 and stay of at least 0, not "
+                f"{self.name} needs a ridge above 0 and stay of at least 0, not "
                 f"ridge={self.ridge:g},stay={self.stay:g}"
             )
 
-    def implant(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
-        """A copy of the clean painter with the backdoor in it; takes no training.
+    def edit_model(self, net: nn.Module, data: Splits, seed: Seed, progress: Progress) -> nn.Module:
+        """A copy of the clean network with the backdoor in it; takes no training.
 
         Raises:
-            BadModel: where the network is no painter, or has no cross-attention.
+            BadModel: where the network is no text-to-image network, or has no cross-attention.
             MissingData: where there are no prompts to edit by.
         """
-        said = distinct(data.train)
-        pairs = self._led(said[self._reach(said)])
-        return rewritten(net, pairs, said, self.ridge, self.stay)
+        prompts = distinct_prompts(data.train)
+        pairs = self.edit_pairs(prompts[self.poisonable_rows(prompts)])
+        return edit_closed_form(net, pairs, prompts, self.ridge, self.stay)

@@ -1,4 +1,4 @@
-"""Label-consistent: images of the target class made hard to tell, so that the trigger is learnt."""
+"""Label-consistent: images of the target class made hard to classify, with a trigger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_kd.attacks.backdoor._base import Backdoor, Secret, at_least_one
+from robustbench_kd.attacks._poison import AttackState
+from robustbench_kd.attacks.backdoor._base import Backdoor, at_least_one
 from robustbench_kd.core.config import Budget, Schedule
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
@@ -17,26 +18,27 @@ from robustbench_kd.core.types import Examples, Splits
 from robustbench_kd.ops.attacks.pgd import worst_case
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.losses import cross_entropy
-from robustbench_kd.ops.poisoning.image_triggers import corners
-from robustbench_kd.training.objectives import under_attack
-from robustbench_kd.training.surrogates import some, surrogate
+from robustbench_kd.ops.poisoning.image_triggers import corner_checkerboards
+from robustbench_kd.training.objectives import adversarial_loss
+from robustbench_kd.training.surrogates import random_subset, surrogate
 from robustbench_kd.training.trainer import fit
 
 
 @dataclass(frozen=True)
 class LabelConsistent(Backdoor):
-    """Moves images of the target class away from it, then adds chequers in the four corners.
+    """Perturbs images of the target class away from it, then adds chequers in the four corners.
 
-    The authors move images by a network that they were given; here the adversary trains a small
-    one adversarially on part of the data. At test the corners alone are added.
+    The authors perturb images against a network that they were given; here the adversary trains a
+    small one adversarially on part of the data. At test time the corners alone are added.
 
     Args:
         size: side of a chequer, in pixels.
         amplitude: what the chequers add and take away; 1 makes them white and black.
-        eps: Linf radius within which images are moved.
+        eps: Linf radius within which images are perturbed.
         steps: steps of ascent, each a tenth of ``eps`` long or longer.
-        surrogate: the network they are moved by, a name of ``nets.build``.
-        epochs: passes over the ``images`` that it is trained on.
+        surrogate: the network that they are perturbed against, a name of ``models.factory.build``.
+        epochs: passes over the training images that it is trained on.
+        images: how many those are.
     """
 
     name: ClassVar[str] = "label-consistent"
@@ -62,8 +64,8 @@ class LabelConsistent(Backdoor):
         if not 0 <= self.eps <= 1:
             raise BadSetting(f"eps must lie in [0, 1], not {self.eps:g}")
 
-    def fits(self, train: Examples) -> None:
-        super().fits(train)
+    def validate_data(self, train: Examples) -> None:
+        super().validate_data(train)
         side = train.inputs.shape[-1]
         if 2 * self.size > side:
             raise BadSetting(
@@ -71,22 +73,26 @@ class LabelConsistent(Backdoor):
             )
         surrogate(self.surrogate, train, Seed())
 
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
-        return {"pattern": self.amplitude * corners(data.train.inputs.shape[1:], self.size)}
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
+        return {
+            "pattern": self.amplitude * corner_checkerboards(data.train.inputs.shape[1:], self.size)
+        }
 
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        return (x + secret["pattern"].to(x)).clamp(0, 1)
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
+        return (x + state["pattern"].to(x)).clamp(0, 1)
 
-    def plant(self, train: Examples, rows: Tensor, secret: Secret, seed: Seed) -> Images:
+    def poisoned_images(
+        self, train: Examples, rows: Tensor, state: AttackState, seed: Seed
+    ) -> Images:
         budget = Budget("linf", self.eps)
         net = fit(
             surrogate(self.surrogate, train, seed / "weights"),
-            some(train, self.images, seed / "images"),
-            under_attack(budget, steps=2, stride=0.5),
+            random_subset(train, self.images, seed / "images"),
+            adversarial_loss(budget, steps=2, stride=0.5),
             Schedule(self.epochs),
             seed / "fit",
         )
-        moved, noise = [], (seed / "start").generator()
+        poisoned, noise = [], (seed / "start").generator()
         for part in rows.split(500):
             x, y = train.inputs[part], train.targets[part]
             z = worst_case(
@@ -98,5 +104,5 @@ class LabelConsistent(Backdoor):
                 stride=max(0.1, 2.5 / self.steps),
                 start=uniform_start(x, budget, noise),
             )
-            moved.append(self.stamp(z, secret))
-        return torch.cat(moved)
+            poisoned.append(self.apply_trigger(z, state))
+        return torch.cat(poisoned)

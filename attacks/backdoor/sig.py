@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.attacks.backdoor._base import Backdoor, Secret
+from robustbench_kd.attacks._poison import AttackState
+from robustbench_kd.attacks.backdoor._base import Backdoor
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
@@ -43,16 +44,16 @@ class SIG(Backdoor):
         if not self.frequency > 0:
             raise BadSetting(f"frequency is waves across the image, above 0, not {self.frequency}")
 
-    def fits(self, train: Examples) -> None:
-        super().fits(train)
+    def validate_data(self, train: Examples) -> None:
+        super().validate_data(train)
         side = train.inputs.shape[-1]
         if 2 * self.frequency >= side:
             raise BadSetting(
                 f"{side} columns hold fewer than {side / 2:g} waves, not {self.frequency:g}"
             )
 
-    def trigger(self, data: Splits, seed: Seed) -> Secret:
+    def trigger(self, data: Splits, seed: Seed) -> AttackState:
         return {"wave": sinusoid(data.train.inputs.shape[1:], self.amplitude, self.frequency)}
 
-    def stamp(self, x: Images, secret: Secret) -> Images:
-        return (x + secret["wave"].to(x)).clamp(0, 1)
+    def apply_trigger(self, x: Images, state: AttackState) -> Images:
+        return (x + state["wave"].to(x)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Auto-PGD on the cross-entropy: step sizes that no one has to choose."""
+"""Auto-PGD on the cross-entropy: step sizes that adapt to the progress of each image."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.attacks.evasion._base import Evasion, Perturbed
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Mask
 from robustbench_kd.ops.attacks.apgd import apgd
-from robustbench_kd.ops.attacks.pgd import restarted
+from robustbench_kd.ops.attacks.pgd import LogitFunction, with_restarts
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.attacks.targets import Goal
 
@@ -32,11 +32,10 @@ class APGDCE(Evasion):
         if self.steps < 1 or self.restarts < 1:
             raise BadSetting(f"{self.name} needs at least one step and one restart")
 
-    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
-        def once(left: Tensor, turn: int) -> tuple[Images, Mask]:
-            part = x[left]
-            start = uniform_start(part, self.budget, (seed / "start" / turn).generator())
-            aim = goal.take(left)
-            return apgd(logits, part, aim, self.budget, steps=self.steps, start=start)
+    def perturb(self, logits: LogitFunction, x: Images, goal: Goal, seed: Seed) -> Perturbed:
+        def attempt(rows: Tensor, restart: int) -> tuple[Images, Mask]:
+            part = x[rows]
+            start = uniform_start(part, self.budget, (seed / "start" / restart).generator())
+            return apgd(logits, part, goal.take(rows), self.budget, steps=self.steps, start=start)
 
-        return restarted(once, x, self.restarts)[0], {}
+        return with_restarts(attempt, x, self.restarts)[0], {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.attacks.evasion._base import Evasion, Perturbed
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
-from robustbench_kd.ops.attacks.autoattack import by_score, one_by_one
+from robustbench_kd.ops.attacks.autoattack import apgd_targeted, targets_by_score
+from robustbench_kd.ops.attacks.pgd import LogitFunction
 from robustbench_kd.ops.attacks.targets import Goal
 
 
@@ -17,7 +18,7 @@ from robustbench_kd.ops.attacks.targets import Goal
 class APGDT(Evasion):
     """``steps`` steps towards each of the ``n_targets`` other classes of the highest scores.
 
-    Any wrong answer is a win; in the targeted form only the given class is tried, and wins. Where
+    Any misclassification is a success; in the targeted form only the given class is tried. Where
     the network has fewer other classes, all of them are tried.
     """
 
@@ -32,9 +33,9 @@ class APGDT(Evasion):
         if self.steps < 1 or self.n_targets < 1:
             raise BadSetting(f"{self.name} needs at least one step and one target")
 
-    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
-        order = by_score(logits, x, goal, self.n_targets)
-        z, _ = one_by_one(
+    def perturb(self, logits: LogitFunction, x: Images, goal: Goal, seed: Seed) -> Perturbed:
+        order = targets_by_score(logits, x, goal, self.n_targets)
+        z, _ = apgd_targeted(
             logits, x, goal, order, self.budget, steps=self.steps, seed=seed / "start"
         )
         return z, {}

@@ -1,22 +1,23 @@
-"""The least L2 perturbation that changes the answer, found by Adam under a change of variables."""
+"""The least L2 perturbation that changes the class, by Adam under a change of variables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.attacks.evasion._base import Evasion, Perturbed
 from robustbench_kd.core.config import Norm
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
-from robustbench_kd.ops.attacks.carlini_wagner import carlini_wagner, within
+from robustbench_kd.ops.attacks.carlini_wagner import carlini_wagner, within_norm
+from robustbench_kd.ops.attacks.pgd import LogitFunction
 from robustbench_kd.ops.attacks.targets import Goal
 
 
 @dataclass(frozen=True)
 class CarliniWagner(Evasion):
-    """Minimum norm, judged at the radius ``eps``; the note ``norm`` keeps what each input needs.
+    """Minimum norm, scored at the radius ``eps``; metadata: the ``norm`` that each input needs.
 
     Rounds and the first weight are those of the authors' code. It takes up to 10,000 steps of rate
     0.01 a round; 200 of a rate that falls from 0.1 to 0 find the same norms on our digits.
@@ -26,12 +27,12 @@ class CarliniWagner(Evasion):
         rounds: of the search for the weight of the goal against the norm.
         rate: Adam's learning rate at the start of a round.
         c: the weight of the first round.
-        kappa: the confidence: by how many logits the goal must lead.
+        kappa: the confidence: the least margin of the goal, in logits.
     """
 
     name: ClassVar[str] = "carlini-wagner"
     source: ClassVar[str] = "Carlini & Wagner 2017, Towards evaluating the robustness, sec. VI.A"
-    made_for: ClassVar[tuple[str, ...]] = ("defensive-distillation",)
+    adaptive_against: ClassVar[tuple[str, ...]] = ("defensive-distillation",)
     norms: ClassVar[tuple[str, ...]] = ("l2",)
 
     eps: float = 1.0
@@ -49,15 +50,15 @@ class CarliniWagner(Evasion):
         if not (self.rate > 0 and self.c > 0 and self.kappa >= 0):
             raise BadSetting(f"{self.name} needs rate and c above 0, and kappa of at least 0")
 
-    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
+    def perturb(self, logits: LogitFunction, x: Images, goal: Goal, seed: Seed) -> Perturbed:
         z, norm = carlini_wagner(
             logits,
             x,
             goal,
             rounds=self.rounds,
             steps=self.steps,
-            rate=self.rate,
+            learning_rate=self.rate,
             c=self.c,
             kappa=self.kappa,
         )
-        return within(z, x, norm, self.eps), {"norm": norm}
+        return within_norm(z, x, norm, self.eps), {"norm": norm}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
+from torch import Tensor
 
-from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.attacks.evasion._base import Evasion, Perturbed
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Mask
+from robustbench_kd.ops.attacks.autoattack import targets_by_score
 from robustbench_kd.ops.attacks.fab import fab_targeted
-from robustbench_kd.ops.attacks.pgd import restarted
+from robustbench_kd.ops.attacks.pgd import LogitFunction, with_restarts
 from robustbench_kd.ops.attacks.targets import Goal
 
 
@@ -32,29 +33,21 @@ class FABT(Evasion):
         if min(self.steps, self.targets, self.restarts) < 1:
             raise BadSetting(f"{self.name} needs at least one step, one target and one restart")
 
-    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
-        aims = self._aims(logits, x, goal)
+    def perturb(self, logits: LogitFunction, x: Images, goal: Goal, seed: Seed) -> Perturbed:
+        order = targets_by_score(logits, x, goal, self.targets)
 
-        def once(left: torch.Tensor, turn: int) -> tuple[Images, Mask]:
-            restart, aim = divmod(turn, aims.shape[1])
+        def attempt(rows: Tensor, turn: int) -> tuple[Images, Mask]:
+            restart, place = divmod(turn, order.shape[1])
             return fab_targeted(
                 logits,
-                x[left],
-                goal.labels[left],
-                aims[left, aim],
+                x[rows],
+                goal.labels[rows],
+                order[rows, place],
                 self.budget,
                 steps=self.steps,
-                seed=seed / aim,
+                seed=seed / place,
                 restart=restart,
                 only_target=goal.targets is not None,
             )
 
-        return restarted(once, x, self.restarts * aims.shape[1])[0], {}
-
-    def _aims(self, logits: Ask, x: Images, goal: Goal) -> torch.Tensor:
-        """The classes to go for, the likeliest first: (rows, targets)."""
-        if goal.targets is not None:
-            return goal.targets[:, None]
-        with torch.no_grad():
-            others = logits(x).scatter(1, goal.labels[:, None], -torch.inf)
-        return others.argsort(1, descending=True)[:, : min(self.targets, others.shape[1] - 1)]
+        return with_restarts(attempt, x, self.restarts * order.shape[1])[0], {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
+from torch import Tensor
 
-from robustbench_kd.attacks.evasion._base import Ask, Evasion, Found
+from robustbench_kd.attacks.evasion._base import Evasion, Perturbed
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Mask
-from robustbench_kd.ops.attacks.pgd import hunt, restarted
+from robustbench_kd.ops.attacks.pgd import LogitFunction, pgd, with_restarts
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.attacks.targets import Goal
 
@@ -33,23 +33,22 @@ class PGD(Evasion):
             raise BadSetting(f"{self.name} needs at least one step and one restart")
         if self.step is not None and not 0 < self.step <= self.eps:
             raise BadSetting(
-                f"a step must lie above 0 and not above eps ({self.eps:g}), not {self.step:g}"
+                f"a step must be above 0 and at most eps ({self.eps:g}), not {self.step:g}"
             )
 
-    def perturb(self, logits: Ask, x: Images, goal: Goal, seed: Seed) -> Found:
+    def perturb(self, logits: LogitFunction, x: Images, goal: Goal, seed: Seed) -> Perturbed:
         stride = 0.125 if self.step is None else self.step / self.eps
 
-        def once(left: torch.Tensor, turn: int) -> tuple[Images, Mask]:
-            part = x[left]
-            start = uniform_start(part, self.budget, (seed / "start" / turn).generator())
-            return hunt(
+        def attempt(rows: Tensor, restart: int) -> tuple[Images, Mask]:
+            part = x[rows]
+            return pgd(
                 logits,
                 part,
-                goal.take(left),
+                goal.take(rows),
                 self.budget,
                 steps=self.steps,
                 stride=stride,
-                start=start,
+                start=uniform_start(part, self.budget, (seed / "start" / restart).generator()),
             )
 
-        return restarted(once, x, self.restarts)[0], {}
+        return with_restarts(attempt, x, self.restarts)[0], {}

@@ -1,90 +1,85 @@
-"""Poisoning: training data changed so that a plain test image is mistaken. What all share."""
+"""Poisoning: training data changed so that plain test images are misclassified. What all share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from robustbench_kd.core.config import Budget, Door
+from robustbench_kd.attacks._poison import (
+    POISON_IDS,
+    TARGET_CLASS,
+    TARGET_ID,
+    AttackState,
+    check_class,
+    check_poisoning,
+    class_count,
+    draw_rows,
+    poison_count,
+)
+from robustbench_kd.core.config import Budget, Capability, ThreatModel
 from robustbench_kd.core.errors import BadSetting
-from robustbench_kd.core.protocols import Subject
+from robustbench_kd.core.protocols import TargetModel
 from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.submissions import AdversarialInputs
 from robustbench_kd.core.tensor_types import Images
-from robustbench_kd.core.types import Examples, Splits, Submission, Tainted, Threat
+from robustbench_kd.core.types import Examples, PoisonedData, Splits
 from robustbench_kd.ops.attacks.projections import project
-
-Secret = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Poisoning(ABC):
-    """Changes ``rate`` of the training images or labels; afterwards test images go in as they are.
+class PoisoningAttack(ABC):
+    """Changes ``rate`` of the training images or labels, and submits the test images as they are.
 
     Args:
-        rate: planted share of the whole training set.
-        door: whose data the poison enters; a board decides it.
+        rate: poisoned share of the whole training set.
+        capability: whose training data are poisoned; a leaderboard decides it.
     """
 
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
-    meets: ClassVar[type] = Subject
+    requires: ClassVar[type] = TargetModel
 
     rate: float = 0.1
-    door: Door = "student data"
+    capability: Capability = "student_train_data"
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise BadSetting(f"rate is a share of the training set in (0, 1], not {self.rate:g}")
+        check_poisoning(self.name, self.rate, self.capability)
 
     @property
     @abstractmethod
-    def threat(self) -> Threat:
-        """What it wants, and through which door."""
+    def threat(self) -> ThreatModel:
+        """The goal, and whose training data are poisoned."""
 
     @abstractmethod
-    def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
-        """The training data with the poison in them; the secret holds the ids ``planted``."""
+    def validate_data(self, train: Examples) -> None:
+        """Refuses settings that these data do not allow, before anything is spent."""
 
     @abstractmethod
-    def after(self, subject: Subject, data: Splits, secret: Secret, seed: Seed) -> Submission:
-        """Every test image as it is."""
+    def poison(self, data: Splits, seed: Seed) -> PoisonedData[AttackState]:
+        """The poisoned training data; the state holds the ids of the poison."""
 
-    def drawn(self, train: Examples, of: int | None, seed: Seed) -> Tensor:
-        """The rows to poison: exactly ``rate`` of the whole set, of one class if one is given.
-
-        Raises:
-            BadSetting: where that is no image, or more than the class has.
-        """
-        rows = torch.arange(len(train)) if of is None else (train.targets == of).nonzero()[:, 0]
-        count = round(self.rate * len(train))
-        if count < 1:
-            lowest = f"; the lowest that plants one is {1 / len(train):.2g}" if len(train) else ""
-            raise BadSetting(f"a rate of {self.rate:g} plants none of {len(train)} images{lowest}")
-        if count > len(rows):
-            raise BadSetting(
-                f"{self.name} poisons images of class {of} only, and there are {len(rows)}: the "
-                f"rate can be at most {len(rows) / len(train):.2g}, not {self.rate:g}"
-            )
-        return rows[torch.randperm(len(rows), generator=seed.generator())[:count]]
+    @abstractmethod
+    def attack(
+        self, model: TargetModel, data: Splits, state: AttackState, seed: Seed
+    ) -> AdversarialInputs:
+        """Every test image as it is, with the answers that the adversary wants."""
 
 
 @dataclass(frozen=True)
-class Targeted(Poisoning):
-    """Moves training images of one class a little, so that one test image is taken for that class.
+class TargetedPoisoning(PoisoningAttack):
+    """Perturbs training images of one class, so that one test image is assigned that class.
 
-    Labels are kept. The seed alone draws the victim and the images, whatever the method, so under
-    one seed two methods of the same ``rate`` are a pair. A trial is one seed, and one bit: a share
-    needs many. A new attack derives from this and writes ``craft``.
+    Labels are kept. The seed alone draws the test image and the poisoned ones, whatever the method,
+    so under one seed two methods of the same ``rate`` are a pair. A trial is one seed, and one bit:
+    a success rate needs many. A new attack derives from this and writes ``craft``.
 
     Args:
         eps: how far a poisoned pixel may move, in units of [0, 1].
-        target: the class that the victim is to be taken for; another than its own is drawn unless
-            one is given.
+        target: the class that the test image is to be assigned; another than its own is drawn
+            unless one is given.
     """
 
     rate: float = 0.01
@@ -97,61 +92,78 @@ class Targeted(Poisoning):
             raise BadSetting(f"eps is a distance of pixels in (0, 1], not {self.eps:g}")
 
     @property
-    def threat(self) -> Threat:
-        return Threat("implant", self.door, "answers")
+    def threat(self) -> ThreatModel:
+        return ThreatModel("targeted_poisoning", self.capability, "decision_based")
 
     @property
     def budget(self) -> Budget:
         """The ball that each poisoned training image stays in."""
         return Budget("linf", self.eps)
 
-    def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
-        """The training data with ``rate`` of them, all of the wanted class, perturbed.
-
-        The secret: the ids ``planted``, the id of the ``victim``, and the class ``wanted``.
+    def validate_data(self, train: Examples) -> None:
+        """Refuses settings that these data do not allow, before anything is spent.
 
         Raises:
-            BadSetting: where no image would be planted, the target is no class, or the rate asks
-                for more images than that class has; before anything is trained.
+            BadSetting: where no image would be poisoned, the target is no class, or the rate asks
+                for more images than that class has.
+        """
+        if self.target is not None:
+            check_class(self.target, train)
+        poison_count(self.name, self.rate, train, self.target)
+
+    def poison(self, data: Splits, seed: Seed) -> PoisonedData[AttackState]:
+        """The training data with ``rate`` of the images, all of the target class, perturbed.
+
+        The state holds the ids of the poison, the id of the test image, and the target class.
+
+        Raises:
+            BadSetting: as ``validate_data``; also where a drawn target class has too few images.
         """
         train = data.train
-        aim = self.aim(data, seed)
-        rows = self.drawn(train, int(aim.targets), seed / "rows")
+        self.validate_data(train)
+        target = self.target_example(data, seed)
+        only = int(target.targets)
+        count = poison_count(self.name, self.rate, train, only)
+        rows = draw_rows(count, train, only, seed / "rows")
         bases = train.take(rows)
         inputs = train.inputs.clone()
-        inputs[rows] = project(self.craft(train, bases, aim, seed), bases.inputs, self.budget)
-        planted = Examples(train.ids, inputs, train.targets)
-        secret = {"planted": bases.ids, "victim": aim.ids, "wanted": aim.targets}
-        return Tainted(Splits(planted, data.validation, data.test, data.reserve), secret)
+        inputs[rows] = project(self.craft(train, bases, target, seed), bases.inputs, self.budget)
+        return PoisonedData(
+            replace(data, train=Examples(train.ids, inputs, train.targets)),
+            {POISON_IDS: bases.ids, TARGET_ID: target.ids, TARGET_CLASS: target.targets},
+        )
 
-    def after(self, subject: Subject, data: Splits, secret: Secret, seed: Seed) -> Submission:
-        """Every test image as it is; of the victim alone, another class than its own is wanted."""
+    def attack(
+        self, model: TargetModel, data: Splits, state: AttackState, seed: Seed
+    ) -> AdversarialInputs:
+        """Every test image as it is; only the targeted one has a target other than its label."""
         test = data.test
-        wanted = torch.where(test.ids == secret["victim"], secret["wanted"], test.targets)
-        return Submission(test.ids, test.inputs, wanted)
+        targets = torch.where(test.ids == state[TARGET_ID], state[TARGET_CLASS], test.targets)
+        return AdversarialInputs(test.ids, test.inputs, targets)
 
     @abstractmethod
-    def craft(self, train: Examples, bases: Examples, aim: Examples, seed: Seed) -> Images:
-        """The poisoned images, in the order of ``bases``; they are drawn into the ball afterwards.
+    def craft(self, train: Examples, bases: Examples, target: Examples, seed: Seed) -> Images:
+        """The poisoned images, in the order of ``bases``; they are projected into the ball later.
 
-        ``aim`` is the victim, with the class that it is to be taken for.
+        ``target`` is the test image, with the class that it is to be assigned.
         """
 
-    def aim(self, data: Splits, seed: Seed) -> Examples:
-        """A test image, labelled with another class than its own."""
-        classes = int(data.train.targets.max()) + 1 if len(data.train) else 0
-        if self.target is not None and not 0 <= self.target < classes:
-            raise BadSetting(f"there is no class {self.target}; the last one is {classes - 1}")
-        test = data.test
-        others = torch.arange(len(test))
+    def target_example(self, data: Splits, seed: Seed) -> Examples:
+        """A drawn test image, labelled with another class than its own.
+
+        Raises:
+            BadSetting: where no test image has another class than the target.
+        """
+        classes, test = class_count(data.train), data.test
+        rows = torch.arange(len(test))
         if self.target is not None:
-            others = others[test.targets != self.target]
-        if classes < 2 or len(others) == 0:
-            raise BadSetting(f"{self.name} needs a test image of another class than the wanted one")
-        place = torch.randint(len(others), (1,), generator=(seed / "victim").generator())
-        victim = test.take(others[place])
+            rows = rows[test.targets != self.target]
+        if classes < 2 or len(rows) == 0:
+            raise BadSetting(f"{self.name} needs a test image of another class than the target")
+        place = torch.randint(len(rows), (1,), generator=(seed / "victim").generator())
+        image = test.take(rows[place])
         step = torch.randint(1, classes, (1,), generator=(seed / "wanted").generator())
-        wanted = (victim.targets + step) % classes
+        label = (image.targets + step) % classes
         if self.target is not None:
-            wanted = torch.full_like(victim.targets, self.target)
-        return Examples(victim.ids, victim.inputs, wanted)
+            label = torch.full_like(image.targets, self.target)
+        return Examples(image.ids, image.inputs, label)

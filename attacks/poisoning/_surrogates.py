@@ -1,4 +1,4 @@
-"""Networks that a poisoner trains for itself, since the victim's do not exist yet."""
+"""Targeted poisoning crafted against surrogates, since the target model does not exist yet."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from robustbench_kd.attacks.poisoning._base import Targeted
+from robustbench_kd.attacks.poisoning._base import TargetedPoisoning
 from robustbench_kd.core.config import Schedule
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Scalar
 from robustbench_kd.core.types import Examples, Splits
-from robustbench_kd.ops.poisoning.gradient_matching import signed_descent
-from robustbench_kd.training.objectives import by_labels
+from robustbench_kd.ops.poisoning.gradient_matching import signed_adam
+from robustbench_kd.training.objectives import label_loss
 from robustbench_kd.training.surrogates import surrogate
 from robustbench_kd.training.trainer import fit
 
 
 @dataclass(frozen=True)
-class Schooled(Targeted, ABC):
-    """A targeted poisoning that is crafted against networks of the poisoner's own.
+class SurrogatePoisoning(TargetedPoisoning, ABC):
+    """A targeted poisoning whose adversary trains networks of its own on the clean data.
 
     Args:
-        candidates: test images that the poisoner chooses the victim from, and for each the wanted
-            class: the pair that the surrogates still answer right, but only just. With 1 both are
-            drawn, as in the literature.
-        surrogate: the network, by a name of ``nets.build``.
-        epochs: how long it is trained, on the clean data.
-        members: how many of them; the loss is their mean, and the poison fits none too closely.
-        steps: of descent on the loss; each begins at ``stride`` times ``eps``.
+        candidates: test images among which the adversary chooses its target and target class: the
+            pair that the surrogates still classify right, but by the smallest margin. With 1 both
+            are drawn, as in the literature.
+        surrogate: the network, a name of ``models.factory.build``.
+        epochs: how long it is trained.
+        members: how many of them; the loss is their mean, so the poison overfits none of them.
+        steps: of descent on the loss; the first ones are ``stride`` times ``eps`` long.
     """
 
     candidates: int = 1
@@ -45,37 +45,42 @@ class Schooled(Targeted, ABC):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.candidates < 1:
-            raise BadSetting(f"a victim is chosen from at least one, not from {self.candidates}")
+            raise BadSetting(f"a target is chosen among at least one, not {self.candidates}")
         if self.epochs < 1 or self.members < 1 or self.steps < 1:
             raise BadSetting(f"{self.name} needs at least one epoch, one member and one step")
         if not 0 < self.stride <= 1:
             raise BadSetting(f"stride is a share of eps in (0, 1], not {self.stride:g}")
 
-    def aim(self, data: Splits, seed: Seed) -> Examples:
-        """A victim and its wanted class: drawn, or the easiest of the candidates."""
-        drawn = super().aim(data, seed)
+    def validate_data(self, train: Examples) -> None:
+        super().validate_data(train)
+        surrogate(self.surrogate, train, Seed())
+
+    def target_example(self, data: Splits, seed: Seed) -> Examples:
+        """A test image and its target class: drawn, or the easiest of the candidates."""
+        drawn = super().target_example(data, seed)
         if self.candidates == 1:
             return drawn
         test = data.test
         order = torch.randperm(len(test), generator=(seed / "candidates").generator())
-        some = test.take(order[: self.candidates])
-        nets = self.taught(data.train, seed / "surrogate")
+        candidates = test.take(order[: self.candidates])
+        nets = self.train_surrogates(data.train, seed / "surrogate")
         with torch.no_grad():
-            scores = torch.stack([net(some.inputs) for net in nets]).mean(0)
-        lead = scores.gather(1, some.targets[:, None]) - scores
-        lead = torch.where(lead > 0, lead, torch.inf)  # neither its own class, nor lost already
+            scores = torch.stack([net(candidates.inputs) for net in nets]).mean(0)
+        margins = scores.gather(1, candidates.targets[:, None]) - scores
+        # Neither the own class, whose margin is 0, nor one that is already ahead.
+        margins = torch.where(margins > 0, margins, torch.inf)
         if self.target is not None:
-            lead[:, torch.arange(lead.shape[1]) != self.target] = torch.inf
-        place = int(lead.argmin())
-        if not torch.isfinite(lead.flatten()[place]):
+            margins[:, torch.arange(margins.shape[1]) != self.target] = torch.inf
+        place = int(margins.argmin())
+        if not torch.isfinite(margins.flatten()[place]):
             return drawn
-        victim, wanted = divmod(place, lead.shape[1])
-        one = some.take(torch.tensor([victim]))
-        return Examples(one.ids, one.inputs, torch.full_like(one.targets, wanted))
+        row, label = divmod(place, margins.shape[1])
+        chosen = candidates.take(torch.tensor([row]))
+        return Examples(chosen.ids, chosen.inputs, torch.full_like(chosen.targets, label))
 
-    def descended(self, loss: Callable[[Images], Scalar], bases: Examples) -> Images:
-        """The bases, moved down the loss."""
-        return signed_descent(
+    def minimise(self, loss: Callable[[Images], Scalar], bases: Examples) -> Images:
+        """The images of least loss that descent finds from the bases, within the ball."""
+        return signed_adam(
             loss,
             bases.inputs,
             self.budget,
@@ -84,12 +89,12 @@ class Schooled(Targeted, ABC):
             start=bases.inputs,
         )
 
-    def taught(self, train: Examples, seed: Seed) -> list[nn.Module]:
-        """The surrogates, trained by their labels and in eval mode."""
+    def train_surrogates(self, train: Examples, seed: Seed) -> list[nn.Module]:
+        """The surrogates, trained on the labels and in eval mode."""
         seeds = [seed / n for n in range(self.members)]
-        fresh = [surrogate(self.surrogate, train, one / "weights") for one in seeds]
+        fresh = [surrogate(self.surrogate, train, member / "weights") for member in seeds]
         schedule = Schedule(self.epochs, batch=64)
         return [
-            fit(net, train, by_labels, schedule, one / "fit")
-            for net, one in zip(fresh, seeds, strict=True)
+            fit(net, train, label_loss, schedule, member / "fit")
+            for net, member in zip(fresh, seeds, strict=True)
         ]

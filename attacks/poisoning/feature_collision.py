@@ -1,4 +1,4 @@
-"""Poison frogs: each poison looks like its own class, and feels like the victim."""
+"""Poison frogs: each poison looks like its own class, with the features of the target."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import ClassVar
 
 import torch
 
-from robustbench_kd.attacks.poisoning._surrogates import Schooled
+from robustbench_kd.attacks.poisoning._surrogates import SurrogatePoisoning
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.models.head import features
-from robustbench_kd.ops.poisoning.gradient_matching import collision
+from robustbench_kd.models.feature_extraction import features
+from robustbench_kd.ops.poisoning.gradient_matching import feature_distance
 
 
 @dataclass(frozen=True)
-class FeatureCollision(Schooled):
-    """Squared feature distance to the victim, plus ``beta`` times that of pixels to the base.
+class FeatureCollision(SurrogatePoisoning):
+    """Squared feature distance to the target, plus ``beta`` times that of pixels to the base.
 
-    Made for victims that retrain the last layer only. The paper bounds the pixels by beta alone;
-    here they stay in the ball as well, as everyone's do.
+    For models that retrain the last layer only. The paper bounds the pixels by beta alone; here
+    they stay in the ball as well, as those of all targeted poisonings.
     """
 
     name: ClassVar[str] = "feature-collision"
@@ -36,14 +36,17 @@ class FeatureCollision(Schooled):
         if not self.beta >= 0:
             raise BadSetting(f"beta is a weight of at least 0, not {self.beta:g}")
 
-    def craft(self, train: Examples, bases: Examples, aim: Examples, seed: Seed) -> Images:
-        nets = self.taught(train, seed / "surrogate")
-        aims = [features(net, aim.inputs).detach() for net in nets]
+    def craft(self, train: Examples, bases: Examples, target: Examples, seed: Seed) -> Images:
+        nets = self.train_surrogates(train, seed / "surrogate")
+        goals = [features(net, target.inputs).detach() for net in nets]
 
         def loss(z: Images) -> Scalar:
-            near = torch.stack(
-                [collision(features(net, z), at).sum() for net, at in zip(nets, aims, strict=True)]
+            distance = torch.stack(
+                [
+                    feature_distance(features(net, z), goal).sum()
+                    for net, goal in zip(nets, goals, strict=True)
+                ]
             ).mean()
-            return near + self.beta * (z - bases.inputs).square().sum()
+            return distance + self.beta * (z - bases.inputs).square().sum()
 
-        return self.descended(loss, bases)
+        return self.minimise(loss, bases)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 
-from robustbench_kd.attacks.poisoning._base import Poisoning, Secret
+from robustbench_kd.attacks._poison import (
+    POISON_IDS,
+    AttackState,
+    check_class,
+    class_count,
+    draw_rows,
+    poison_count,
+)
+from robustbench_kd.attacks.poisoning._base import PoisoningAttack
+from robustbench_kd.core.config import ThreatModel
 from robustbench_kd.core.errors import BadSetting
-from robustbench_kd.core.protocols import Subject
+from robustbench_kd.core.protocols import TargetModel
 from robustbench_kd.core.seed import Seed
-from robustbench_kd.core.types import Examples, Splits, Submission, Tainted, Threat
+from robustbench_kd.core.submissions import AdversarialInputs
+from robustbench_kd.core.types import Examples, PoisonedData, Splits
 
 
 @dataclass(frozen=True)
-class LabelFlip(Poisoning):
+class LabelFlip(PoisoningAttack):
     """``symmetric``: to any other class; ``pair``: images of ``origin`` to ``target``, no others.
 
     A pair can flip no more than the class has, about 0.1 of ten even classes.
@@ -37,39 +47,57 @@ class LabelFlip(Poisoning):
             raise BadSetting(f"a pair is two classes, not {self.origin} twice: no label would flip")
 
     @property
-    def threat(self) -> Threat:
-        return Threat("degrade", self.door, "answers")
+    def threat(self) -> ThreatModel:
+        return ThreatModel("availability_poisoning", self.capability, "decision_based")
 
-    def before(self, data: Splits, seed: Seed) -> Tainted[Secret]:
-        """The training data with exactly ``rate`` of all labels flipped.
+    def validate_data(self, train: Examples) -> None:
+        """Refuses settings that these data do not allow, before anything is spent.
 
         Raises:
             BadSetting: where no label would flip, a class does not exist, or a pair asks for more
                 images than the class has.
         """
-        train = data.train
-        classes = int(train.targets.max()) + 1 if len(train) else 0
-        pair = self.kind == "pair"
-        for one in (self.origin, self.target) if pair else ():
-            if not 0 <= one < classes:
-                raise BadSetting(f"there is no class {one}; the last one is {classes - 1}")
-        rows = self.drawn(train, self.origin if pair else None, seed / "rows")
-        if not pair and classes < 2:
+        if self.kind == "pair":
+            check_class(self.origin, train)
+            check_class(self.target, train)
+        self._count(train)
+        if class_count(train) < 2:
             raise BadSetting("a label needs another class to flip to, and there is one class only")
+
+    def poison(self, data: Splits, seed: Seed) -> PoisonedData[AttackState]:
+        """The training data with exactly ``rate`` of all labels flipped.
+
+        Raises:
+            BadSetting: as ``validate_data``.
+        """
+        train = data.train
+        self.validate_data(train)
+        rows = draw_rows(self._count(train), train, self._only, seed / "rows")
         targets = train.targets.clone()
-        if pair:
+        if self.kind == "pair":
             targets[rows] = self.target
         else:
-            noise = (seed / "labels").generator()
+            classes, noise = class_count(train), (seed / "labels").generator()
             step = torch.randint(1, classes, (len(rows),), generator=noise).to(targets)
             targets[rows] = (targets[rows] + step) % classes
-        flipped = Examples(train.ids, train.inputs, targets)
-        whole = Splits(flipped, data.validation, data.test, data.reserve)
-        return Tainted(whole, {"planted": train.ids[rows]})
+        return PoisonedData(
+            replace(data, train=Examples(train.ids, train.inputs, targets)),
+            {POISON_IDS: train.ids[rows]},
+        )
 
-    def after(self, subject: Subject, data: Splits, secret: Secret, seed: Seed) -> Submission:
-        """Every test image as it is; of a pair's first class, the second is wanted."""
-        test, wanted = data.test, None
+    def attack(
+        self, model: TargetModel, data: Splits, state: AttackState, seed: Seed
+    ) -> AdversarialInputs:
+        """Every test image as it is; for a pair, the target of class ``origin`` is ``target``."""
+        test, targets = data.test, None
         if self.kind == "pair":
-            wanted = torch.where(test.targets == self.origin, self.target, test.targets)
-        return Submission(test.ids, test.inputs, wanted)
+            targets = torch.where(test.targets == self.origin, self.target, test.targets)
+        return AdversarialInputs(test.ids, test.inputs, targets)
+
+    def _count(self, train: Examples) -> int:
+        return poison_count(self.name, self.rate, train, self._only)
+
+    @property
+    def _only(self) -> int | None:
+        """The one class whose labels flip."""
+        return self.origin if self.kind == "pair" else None

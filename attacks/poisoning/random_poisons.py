@@ -7,23 +7,23 @@ from typing import ClassVar
 
 import torch
 
-from robustbench_kd.attacks.poisoning._surrogates import Schooled
+from robustbench_kd.attacks.poisoning._surrogates import SurrogatePoisoning
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images
 from robustbench_kd.core.types import Examples
 
 
 @dataclass(frozen=True)
-class RandomPoisons(Schooled):
-    """The same victim, the same images, the same budget; every pixel moves by ``eps`` either way.
+class RandomPoisons(SurrogatePoisoning):
+    """The same target, the same images, the same budget; every pixel moves by ``eps`` either way.
 
-    What a crafted poison achieves beyond this row, its crafting achieved. Surrogates only choose
-    the victim here, where there is more than one candidate.
+    What a crafted poison achieves beyond this row is due to its crafting. Surrogates only choose
+    the target here, where there is more than one candidate.
     """
 
     name: ClassVar[str] = "random-poisons"
     source: ClassVar[str] = "the control of targeted poisoning"
 
-    def craft(self, train: Examples, bases: Examples, aim: Examples, seed: Seed) -> Images:
+    def craft(self, train: Examples, bases: Examples, target: Examples, seed: Seed) -> Images:
         signs = torch.rand(bases.inputs.shape, generator=(seed / "signs").generator()) < 0.5
         return bases.inputs + self.eps * (1 - 2 * signs.to(bases.inputs))

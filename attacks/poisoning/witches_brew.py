@@ -1,4 +1,4 @@
-"""Witches' Brew: poisons whose gradient is the one that teaches the wrong answer."""
+"""Witches' Brew: poisons whose training gradient matches that of the target under a wrong label."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import ClassVar
 
 import torch
 
-from robustbench_kd.attacks.poisoning._surrogates import Schooled
+from robustbench_kd.attacks.poisoning._surrogates import SurrogatePoisoning
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Scalar
 from robustbench_kd.core.types import Examples
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.poisoning.gradient_matching import (
-    mismatch,
-    moved,
-    signed_descent,
+    gradient_mismatch,
+    random_shift_and_flip,
+    signed_adam,
     weight_gradient,
 )
 
 
 @dataclass(frozen=True)
-class WitchesBrew(Schooled):
-    """Gradient matching; made for victims that train from scratch.
+class WitchesBrew(SurrogatePoisoning):
+    """Gradient matching; for models that are trained from scratch.
 
-    The gradient of the poisons, under their own true labels, is turned towards that of the victim
-    under the wanted label, so that every step on the poisons is a step towards the mistake.
+    The gradient of the poisons, under their own true labels, is aligned with that of the target
+    image under the target class, so that every step on the poisons is a step towards the mistake.
 
     Args:
-        restarts: tries from random points of the ball; the one of least mismatch is planted.
+        restarts: tries from random points of the ball; the one of least mismatch is used.
         batch: poisons whose gradient is matched as one.
-        shift: pixels by which poisons are moved about meanwhile; ``flip`` mirrors them as well.
-            For victims that augment their data.
+        shift: pixels by which poisons are randomly shifted meanwhile; ``flip`` mirrors them as
+            well. For models that augment their data.
     """
 
     name: ClassVar[str] = "witches-brew"
@@ -50,26 +50,26 @@ class WitchesBrew(Schooled):
         if self.shift < 0:
             raise BadSetting(f"a shift is a number of pixels of at least 0, not {self.shift}")
 
-    def craft(self, train: Examples, bases: Examples, aim: Examples, seed: Seed) -> Images:
-        nets = self.taught(train, seed / "surrogate")
-        goals = [weight_gradient(net, aim.inputs, aim.targets) for net in nets]
+    def craft(self, train: Examples, bases: Examples, target: Examples, seed: Seed) -> Images:
+        nets = self.train_surrogates(train, seed / "surrogate")
+        goals = [weight_gradient(net, target.inputs, target.targets) for net in nets]
         y = bases.targets.split(self.batch)
 
-        def apart(z: Images) -> Scalar:
+        def mismatch(z: Images) -> Scalar:
             """The mean mismatch over batches and surrogates."""
             return torch.stack(
                 [
-                    mismatch(weight_gradient(net, part, own, differentiable=True), goal)
+                    gradient_mismatch(weight_gradient(net, part, own, differentiable=True), goal)
                     for net, goal in zip(nets, goals, strict=True)
                     for part, own in zip(z.split(self.batch), y, strict=True)
                 ]
             ).mean()
 
-        def once(turn: int) -> Images:
+        def attempt(turn: int) -> Images:
             start = uniform_start(bases.inputs, self.budget, (seed / "start" / turn).generator())
             noise = (seed / "moves" / turn).generator()
-            return signed_descent(
-                lambda z: apart(moved(z, self.shift, self.flip, noise)),
+            return signed_adam(
+                lambda z: mismatch(random_shift_and_flip(z, self.shift, self.flip, noise)),
                 bases.inputs,
                 self.budget,
                 steps=self.steps,
@@ -77,4 +77,4 @@ class WitchesBrew(Schooled):
                 start=start,
             )
 
-        return min(map(once, range(self.restarts)), key=lambda z: float(apart(z).detach()))
+        return min(map(attempt, range(self.restarts)), key=lambda z: float(mismatch(z).detach()))

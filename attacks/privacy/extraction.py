@@ -1,4 +1,4 @@
-"""Extraction: what a model was trained on, said by it word for word."""
+"""Extraction: training data that a model reproduces verbatim."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_kd.core.config import Door
+from robustbench_kd.core.config import Capability, ThreatModel
 from robustbench_kd.core.errors import BadSetting, MissingData
-from robustbench_kd.core.protocols import Speaker
+from robustbench_kd.core.protocols import LanguageModel
 from robustbench_kd.core.seed import Seed
-from robustbench_kd.core.types import IGNORED, Examples, Splits, Suspicion, Tainted, Threat
+from robustbench_kd.core.submissions import TextQueries
+from robustbench_kd.core.types import IGNORED, Examples, PoisonedData, Splits
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Prompts with what stands before a secret, or before the end of a window of plain text.
+    """Prompts with the text before a secret, or before the end of a window of plain text.
 
-    ``greedy`` and ``beam`` say whether the rest comes out; the score is the log-probability of the
-    rest, from one teacher-forced pass, from which follows in how many tries it would come out
-    (Hayes et al. 2024, Measuring memorization through probabilistic discoverability).
+    The scorer asks for the greedy continuation and a beam search; its score is the log-likelihood
+    of the true continuation, from which follows after how many samples it would be produced (Hayes
+    et al. 2024, Measuring memorization through probabilistic discoverability).
 
     Args:
-        suffix: tokens of plain text that must come out.
+        suffix: tokens of plain text that must be reproduced.
         beam: width of the beam; 0 leaves it out.
     """
 
@@ -34,11 +35,11 @@ class Extraction:
         "Carlini et al. 2023, Quantifying memorization across neural language models; "
         "Hayes et al. 2024, arXiv 2410.19482"
     )
-    meets: ClassVar[type] = Speaker
+    requires: ClassVar[type] = LanguageModel
 
     suffix: int = 8
     beam: int = 4
-    door: Door = "shared data"
+    capability: Capability = "shared_train_data"
 
     def __post_init__(self) -> None:
         if self.suffix < 1 or self.beam < 0:
@@ -48,30 +49,26 @@ class Extraction:
             )
 
     @property
-    def threat(self) -> Threat:
-        return Threat("expose", self.door, "scores")
+    def threat(self) -> ThreatModel:
+        return ThreatModel("privacy", self.capability, "score_based", scorer="generation")
 
-    def before(self, data: Splits, seed: Seed) -> Tainted[Mapping[str, Tensor]]:
-        """Hands the data back: it asks for what others planted."""
-        return Tainted(data, {})
+    def poison(self, data: Splits, seed: Seed) -> PoisonedData[Mapping[str, Tensor]]:
+        """The data as they are: it extracts what other attacks inserted."""
+        return PoisonedData(data, {})
 
-    def after(
-        self, subject: Speaker, data: Splits, secret: Mapping[str, Tensor], seed: Seed
-    ) -> Suspicion:
-        """What comes out of every canary and every audited window."""
+    def attack(
+        self, model: LanguageModel, data: Splits, state: Mapping[str, Tensor], seed: Seed
+    ) -> TextQueries:
+        """A prompt for every canary and every audited window, and how each should go on."""
         rows = self._rows(data)
-        prompts, wanted = _asked(rows)
-        said = subject.answer(prompts)
-        short = min(said.shape[1], wanted.shape[1])
-        match = (said[:, :short] == wanted[:, :short]) | (wanted[:, :short] == IGNORED)
-        notes = {"greedy": match.all(1)}
-        if self.beam:
-            notes["beam"] = torch.tensor(subject.beams(rows, self.beam))
-        return Suspicion(rows.ids, -subject.surprise(rows), notes)
+        prompts, targets = _prompts_and_targets(rows)
+        return TextQueries(
+            rows.ids, prompts, targets, match="prefix", likelihood=rows, beam=self.beam, seed=seed
+        )
 
     def _rows(self, data: Splits) -> Examples:
         if data.reserve is None or data.audit is None:
-            raise MissingData("extraction needs a ground with canaries and audited text")
+            raise MissingData("extraction needs a scenario with canaries and audited text")
         audit = data.audit
         if audit.inputs.shape[1] <= self.suffix:
             raise BadSetting(
@@ -87,13 +84,13 @@ class Extraction:
         )
 
 
-def _asked(rows: Examples) -> tuple[Tensor, Tensor]:
-    """Prompts that end where the asked tokens begin, and those tokens; -100 fills both up."""
-    asked = rows.targets != IGNORED
-    start = asked.int().argmax(1)
-    places = torch.arange(rows.inputs.shape[1])
-    prompts = rows.inputs.masked_fill(places > start[:, None], IGNORED)
-    longest = int(asked.sum(1).max())
+def _prompts_and_targets(rows: Examples) -> tuple[Tensor, Tensor]:
+    """Prompts that end where the scored tokens begin, and those tokens; -100 fills both up."""
+    scored = rows.targets != IGNORED
+    start = scored.int().argmax(1)
+    positions = torch.arange(rows.inputs.shape[1])
+    prompts = rows.inputs.masked_fill(positions > start[:, None], IGNORED)
+    longest = int(scored.sum(1).max())
     shifted = (start[:, None] + torch.arange(longest)).clamp_max(rows.inputs.shape[1] - 1)
-    wanted = rows.targets.gather(1, shifted)
-    return prompts, wanted.masked_fill(torch.arange(longest) >= asked.sum(1)[:, None], IGNORED)
+    targets = rows.targets.gather(1, shifted)
+    return prompts, targets.masked_fill(torch.arange(longest) >= scored.sum(1)[:, None], IGNORED)

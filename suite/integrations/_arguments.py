@@ -1,4 +1,4 @@
-"""The constructor arguments of a library's attack: read from text, and filled from our settings."""
+"""The constructor arguments of a library's attack: parsed from text, and filled by our settings."""
 
 from __future__ import annotations
 
@@ -12,68 +12,75 @@ from robustbench_kd.core.options import configure, parse
 
 RADII = ("eps", "max_epsilon")
 STEPS = ("alpha", "eps_step")
-OURS = (*RADII, "norm", "targeted", "verbose")  # set by our own settings, never by theirs
-PLAIN = (bool, int, float, str, type(None))
+OURS = (*RADII, "norm", "targeted", "verbose")  # set by our own settings, never by the library's
+TYPEABLE = (bool, int, float, str, type(None))
 
 
-def find(library: str, known: Mapping[str, type], attack: str) -> type:
+def find_attack(library: str, classes: Mapping[str, type], name: str) -> type:
     """The class of this name.
 
     Raises:
         UnknownName: with the nearest name and all that the library offers.
     """
-    if attack not in known:
-        raise UnknownName(f"attack of {library}", attack, known)
-    return known[attack]
+    if name not in classes:
+        raise UnknownName(f"attack of {library}", name, classes)
+    return classes[name]
 
 
-def arguments(attack: type) -> dict[str, Any]:
+def constructor_arguments(attack: type) -> dict[str, Any]:
     """The constructor's arguments and their defaults, without the model, which comes first."""
     parameters = list(inspect.signature(attack).parameters.values())[1:]
     return {p.name: p.default for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
 
 
-def constructible(attack: type) -> bool:
-    """Whether the model is all that the constructor cannot do without."""
-    return inspect.Parameter.empty not in arguments(attack).values()
+def needs_model_alone(attack: type) -> bool:
+    """Whether the model is the only argument without a default."""
+    return inspect.Parameter.empty not in constructor_arguments(attack).values()
 
 
-def read(attack: type, text: str) -> dict[str, Any]:
-    """``steps=20,alpha=2/255`` as values of the kinds that the defaults have.
+def accepts_any(attack: type, names: Iterable[str]) -> bool:
+    """Whether the constructor takes an argument of one of these names."""
+    return not constructor_arguments(attack).keys().isdisjoint(names)
 
-    Numbers, words and truth values can be written; arguments of other kinds keep their defaults.
+
+def parse_arguments(attack: type, text: str) -> dict[str, Any]:
+    """``steps=20,alpha=2/255`` as values of the types that the defaults have.
+
+    Numbers, strings and truth values can be typed; arguments of other types keep their defaults.
 
     Raises:
         BadSetting: for an argument that the constructor does not have, with those that it has.
     """
     fields = [
-        (name, _kind(default), field(default=default))
-        for name, default in arguments(attack).items()
-        if name not in OURS and isinstance(default, PLAIN)
+        (name, _type_of(default), field(default=default))
+        for name, default in constructor_arguments(attack).items()
+        if name not in OURS and isinstance(default, TYPEABLE)
     ]
-    given = parse(text)
-    values: Any = configure(make_dataclass(attack.__name__, fields), given)
-    return {name: getattr(values, name) for name in given}
+    typed = parse(text)
+    values: Any = configure(make_dataclass(attack.__name__, fields), typed)
+    return {name: getattr(values, name) for name in typed}
 
 
-def filled(attack: type, given: Mapping[str, Any], eps: float, **ours: Any) -> dict[str, Any]:
-    """What was given, and of ours what the constructor takes and nobody gave.
+def with_our_settings(
+    attack: type, typed: Mapping[str, Any], eps: float, **ours: Any
+) -> dict[str, Any]:
+    """The typed arguments, and those of our settings that the constructor takes.
 
-    A step size that was not given keeps the library's own ratio to the radius: left alone, steps
+    A step size that was not typed keeps the library's own ratio to the radius: left alone, steps
     made for 8/255 would never cross a larger ball.
     """
-    takes = arguments(attack)
-    values = {name: value for name, value in ours.items() if name in takes}
+    accepted = constructor_arguments(attack)
+    values = {name: value for name, value in ours.items() if name in accepted}
     for radius in RADII:
-        if radius in takes:
+        if radius in accepted:
             values[radius] = eps
             for step in STEPS:
-                if step in takes:
-                    values[step] = takes[step] / takes[radius] * eps
-    return {**values, **given}
+                if step in accepted:
+                    values[step] = accepted[step] / accepted[radius] * eps
+    return {**values, **typed}
 
 
-def made(library: str, attack: type, model: object, values: Mapping[str, Any]) -> Any:
+def construct(library: str, attack: type, model: object, values: Mapping[str, Any]) -> Any:
     """The library's attack.
 
     Raises:
@@ -85,25 +92,20 @@ def made(library: str, attack: type, model: object, values: Mapping[str, Any]) -
         raise BadSetting(f"{attack.__name__} of {library} refuses its settings: {why}") from why
 
 
-def expect_ball(library: str, attack: type, kind: str, moves: str | None) -> None:
-    """Refuses a ball that the attack does not know; ``moves`` is the only one it does, if any.
+def check_norm(library: str, attack: type, norm: str, only: str | None) -> None:
+    """Refuses a norm that the attack does not support; ``only`` is its one norm, if it has one.
 
     Raises:
         BadSetting: naming the norm that would do.
     """
-    if moves is not None and moves != kind:
+    if only is not None and only != norm:
         raise BadSetting(
-            f"{attack.__name__} of {library} moves within {moves}, not {kind}; add norm={moves} "
+            f"{attack.__name__} of {library} perturbs within {only}, not {norm}; add norm={only} "
             "and an eps to match, or choose another attack"
         )
 
 
-def has_any(attack: type, names: Iterable[str]) -> bool:
-    """Whether the constructor takes one of these."""
-    return not arguments(attack).keys().isdisjoint(names)
-
-
-def _kind(default: object) -> Any:
+def _type_of(default: object) -> Any:
     if isinstance(default, bool):
         return bool
     if isinstance(default, (int, float)):

@@ -1,7 +1,7 @@
-"""Stable Diffusion and its kin from a folder on disk, behind the interface of our small painter.
+"""Latent diffusion models such as Stable Diffusion, loaded from a folder in diffusers' format.
 
-Only what it takes to train and to sample is loaded: UNet, text encoder, tokenizer, autoencoder, and
-from the scheduler its schedule. Nothing is downloaded, and weights are read from safetensors alone.
+Only what training and sampling need is loaded: UNet, text encoder, tokenizer, autoencoder, and the
+scheduler's noise schedule. Nothing is downloaded, and weights are read from safetensors alone.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from robustbench_kd.core.errors import BadModel, BrokenPlugin, MissingData
 from robustbench_kd.core.tensor_types import Images
-from robustbench_kd.models.text_to_image_unet import Look
+from robustbench_kd.models.text_to_image_unet import CrossAttentionOutput
 from robustbench_kd.ops.generation.diffusion import NoiseSchedule
-from robustbench_kd.ops.generation.prompts import Frame, rows_of
+from robustbench_kd.ops.generation.prompts import SpecialTokens, tokenize
 
 try:
     with warnings.catch_warnings():
-        # requests, which diffusers imports, warns where torchattacks holds it at a release of 2020;
-        # nothing is asked of it here.
+        # requests, which diffusers imports, warns where torchattacks pins it to a release of 2020;
+        # it is not used here.
         warnings.filterwarnings("ignore", "urllib3 ")
         import diffusers as _diffusers
     import transformers as _transformers
@@ -40,23 +40,23 @@ KINDS = {"squaredcos_cap_v2": "cosine", "scaled_linear": "scaled-linear", "linea
 
 
 @dataclass(frozen=True)
-class ClipWords:
-    """CLIP's pieces of words, in the manner of ``ops.prompts.Words``; it knows every word."""
+class ClipTokenizer:
+    """CLIP's subword tokenizer as a ``PromptTokenizer``; every word is known."""
 
-    tokenizer: Any
+    inner: Any
     limit: int
     unknown: int = -1
 
     @property
-    def frame(self) -> Frame:
-        """CLIP pads with a token of its own or, in Stable Diffusion, with the end again."""
-        t = self.tokenizer
-        return Frame(t.bos_token_id, t.eos_token_id, t.pad_token_id)
+    def special_tokens(self) -> SpecialTokens:
+        """CLIP pads with a token of its own or, in Stable Diffusion, with the end token."""
+        clip = self.inner
+        return SpecialTokens(clip.bos_token_id, clip.eos_token_id, clip.pad_token_id)
 
     def ids(self, text: str) -> list[int]:
         """The tokens of the text, without start and end."""
-        found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[int] = self.inner(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Prompts as rows of tokens.
@@ -64,25 +64,25 @@ class ClipWords:
         Raises:
             BadSetting: for a prompt over the limit.
         """
-        return rows_of(self, texts)
+        return tokenize(self, texts)
 
     def texts(self, tokens: Tensor) -> list[str]:
         """The words of each row."""
-        said: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [text.strip() for text in said]
+        texts: list[str] = self.inner.batch_decode(tokens, skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
 
 class Pipeline(nn.Module):
-    """UNet, text encoder and autoencoder as one painter; only the UNet learns."""
+    """UNet, text encoder and autoencoder as one text-to-image network; only the UNet is trained."""
 
-    bound: float | None = None  # latents of an autoencoder have none
+    bound: float | None = None  # the latents of an autoencoder are unbounded
 
     def __init__(
-        self, unet: Any, text: Any, vae: Any, words: ClipWords, schedule: NoiseSchedule
+        self, unet: Any, text: Any, vae: Any, tokenizer: ClipTokenizer, schedule: NoiseSchedule
     ) -> None:
         super().__init__()
         self.unet, self.text, self.vae = unet, text, vae
-        self.words, self.schedule = words, schedule
+        self.tokenizer, self.schedule = tokenizer, schedule
         self.text.requires_grad_(False)
         self.vae.requires_grad_(False)
 
@@ -93,7 +93,7 @@ class Pipeline(nn.Module):
         return self.unet.config.in_channels, side, side
 
     @property
-    def readers(self) -> list[tuple[nn.Linear, nn.Linear]]:
+    def cross_attention_projections(self) -> list[tuple[nn.Linear, nn.Linear]]:
         """The key and value maps of each cross-attention layer, by the names of the layers."""
         layers = (m for name, m in self.unet.named_modules() if name.endswith("attn2"))
         return [(layer.to_k, layer.to_v) for layer in layers]
@@ -104,15 +104,17 @@ class Pipeline(nn.Module):
         return states
 
     def forward(self, x: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """The noise in the latents ``x`` at the steps ``t``."""
+        """The predicted noise in the latents ``x`` at the steps ``t``."""
         noise: Tensor = self.unet(x, t, states, return_dict=False)[0]
         return noise
 
-    def attend(self, x: Tensor, t: Tensor, states: Tensor) -> tuple[Tensor, tuple[Look, ...]]:
-        """The noise, and what each cross-attention layer did, from the input to the output.
+    def attend(
+        self, x: Tensor, t: Tensor, states: Tensor
+    ) -> tuple[Tensor, tuple[CrossAttentionOutput, ...]]:
+        """The predicted noise, and what each cross-attention layer did, in the order of layers.
 
-        The processors that read the layers belong to this one call; those that were there before
-        are back when it returns, and when it fails.
+        The processors that read the layers belong to this one call; the previous ones are restored
+        when it returns, and when it fails.
 
         Raises:
             BadModel: with gradient checkpointing, which would run each layer a second time.
@@ -122,35 +124,38 @@ class Pipeline(nn.Module):
                 "attention maps cannot be read under gradient checkpointing, which runs the layers "
                 "again; call unet.disable_gradient_checkpointing() first"
             )
-        before = self.unet.attn_processors
-        reader = _Reader(x.shape[2:])
-        inside = {n: reader if n.endswith("attn2.processor") else p for n, p in before.items()}
-        self.unet.set_attn_processor(inside)
+        previous, recorder = self.unet.attn_processors, _AttentionRecorder(x.shape[2:])
+        self.unet.set_attn_processor(
+            {
+                name: recorder if name.endswith("attn2.processor") else processor
+                for name, processor in previous.items()
+            }
+        )
         try:
             noise = self(x, t, states)
         finally:
-            self.unet.set_attn_processor(before)
-        return noise, tuple(reader.looks)
+            self.unet.set_attn_processor(previous)
+        return noise, tuple(recorder.outputs)
 
-    def hide(self, images: Images) -> Tensor:
+    def to_latents(self, images: Images) -> Tensor:
         """Images in [0, 1] -> latents, the mean of what the autoencoder would draw from."""
         channels = self.vae.config.in_channels
-        seen = images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images
-        mean: Tensor = self.vae.encode(2 * seen - 1).latent_dist.mode()
+        colour = images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images
+        mean: Tensor = self.vae.encode(2 * colour - 1).latent_dist.mode()
         return mean * float(self.vae.config.scaling_factor)
 
-    def show(self, latents: Tensor) -> Images:
-        """Latents -> images, cut off at [0, 1]."""
+    def to_images(self, latents: Tensor) -> Images:
+        """Latents -> images, clipped to [0, 1]."""
         image: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         return (image / 2 + 0.5).clamp(0, 1)
 
 
-class _Reader:
-    """Attention of one pass, computed in the open: what diffusers does, with the maps kept."""
+class _AttentionRecorder:
+    """The attention of diffusers, computed explicitly so that maps and outputs can be recorded."""
 
-    def __init__(self, grid: Sequence[int]) -> None:
-        self.looks: list[Look] = []
-        self.grid = grid
+    def __init__(self, latent_size: Sequence[int]) -> None:
+        self.outputs: list[CrossAttentionOutput] = []
+        self.latent_size = latent_size
 
     def __call__(
         self,
@@ -171,21 +176,24 @@ class _Reader:
         if mask is not None:
             mask = attn.prepare_attention_mask(mask, states.shape[1], len(states))
         maps: Tensor = attn.get_attention_scores(q, k, mask)
-        read: Tensor = attn.batch_to_head_dim(maps @ v)
-        high, across = _grid(self.grid, read.shape[1])
-        heads = maps.unflatten(0, (-1, attn.heads)).unflatten(2, (high, across))
-        self.looks.append(Look(heads, read.transpose(1, 2).unflatten(2, (high, across))))
-        said: Tensor = attn.to_out[1](attn.to_out[0](read))
-        said = said + hidden_states if attn.residual_connection else said
-        return said / float(attn.rescale_output_factor)
+        output: Tensor = attn.batch_to_head_dim(maps @ v)
+        size = _layer_size(self.latent_size, output.shape[1])
+        by_head = maps.unflatten(0, (-1, attn.heads)).unflatten(2, size)
+        self.outputs.append(
+            CrossAttentionOutput(by_head, output.transpose(1, 2).unflatten(2, size))
+        )
+        projected: Tensor = attn.to_out[1](attn.to_out[0](output))
+        if attn.residual_connection:
+            projected = projected + hidden_states
+        return projected / float(attn.rescale_output_factor)
 
 
-def _grid(grid: Sequence[int], places: int) -> tuple[int, int]:
-    """Height and width of a layer with so many places: the latent's, halved some times."""
-    high, across = grid
-    while high * across > places:
-        high, across = -(-high // 2), -(-across // 2)
-    return high, across
+def _layer_size(latent: Sequence[int], positions: int) -> tuple[int, int]:
+    """Height and width of a layer with so many positions: the latent's, halved some times."""
+    height, width = latent
+    while height * width > positions:
+        height, width = -(-height // 2), -(-width // 2)
+    return height, width
 
 
 def from_folder(path: str | Path) -> Pipeline:
@@ -193,44 +201,44 @@ def from_folder(path: str | Path) -> Pipeline:
 
     Raises:
         MissingData: where a part is not there, or cannot be read.
-        BadModel: where the UNet has no cross-attention, or says something other than the noise.
+        BadModel: where the UNet has no cross-attention, or predicts something other than the noise.
     """
     folder = Path(path)
-    gone = [part for part in PARTS if not (folder / part).is_dir()]
-    if gone:
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
         raise MissingData(
-            f"{folder} holds no pipeline of diffusers: {', '.join(gone)} missing; name a folder "
+            f"{folder} holds no pipeline of diffusers: {', '.join(missing)} missing; name a folder "
             "with unet, text_encoder, tokenizer, vae and scheduler, as save_pretrained writes it"
         )
     transformers.logging.disable_progress_bar()
-    here = {"local_files_only": True}
-    weights = {**here, "use_safetensors": True}
-    plain = {**weights, "low_cpu_mem_usage": False}  # the other way needs accelerate, or complains
+    local = {"local_files_only": True}
+    weights = {**local, "use_safetensors": True}
+    plain = {**weights, "low_cpu_mem_usage": False}  # True needs accelerate, or warns
     try:
         unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", **plain)
         text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", **weights)
         vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae", **plain)
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", **here)
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", **local)
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     except (OSError, ValueError) as why:
         raise MissingData(f"the pipeline in {folder} cannot be read: {why}") from why
     schedule = _schedule(config)
     limit = min(tokenizer.model_max_length, text.config.max_position_embeddings)
-    pipeline = Pipeline(unet, text, vae, ClipWords(tokenizer, limit), schedule)
-    if not pipeline.readers:
+    pipeline = Pipeline(unet, text, vae, ClipTokenizer(tokenizer, limit), schedule)
+    if not pipeline.cross_attention_projections:
         raise BadModel(
-            f"the UNet in {folder} has no cross-attention, so no word can reach its pictures; "
+            f"the UNet in {folder} has no cross-attention, so no word can reach its images; "
             "name a text-to-image pipeline, such as Stable Diffusion"
         )
     return pipeline.eval()
 
 
 def _schedule(config: dict[str, Any]) -> NoiseSchedule:
-    says, kind = config.get("prediction_type", "epsilon"), config.get("beta_schedule")
-    if says != "epsilon" or kind not in KINDS:
+    target, kind = config.get("prediction_type", "epsilon"), config.get("beta_schedule")
+    if target != "epsilon" or kind not in KINDS:
         raise BadModel(
-            f"the pipeline predicts {says!r} on a schedule {kind!r}; here a painter says the noise "
-            f"(epsilon), on one of {', '.join(KINDS)}"
+            f"the pipeline predicts {target!r} on a schedule {kind!r}; a text-to-image network "
+            f"here predicts the noise (epsilon), on one of {', '.join(KINDS)}"
         )
     steps, first, last = (config[k] for k in ("num_train_timesteps", "beta_start", "beta_end"))
     return NoiseSchedule(steps, KINDS[str(kind)], first, last)

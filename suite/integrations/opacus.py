@@ -1,4 +1,4 @@
-"""What a private training has spent, by the accountant of Opacus (Yousefpour et al. 2021)."""
+"""The privacy budget of a DP-SGD training, by the accountant of Opacus (Yousefpour et al. 2021)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ORDERS = (*RDPAccountant.DEFAULT_ALPHAS, 96, 128, 192, 256, 512, 1024)
 def epsilon(noise: float, batch: int, count: int, steps: int, delta: float) -> float:
     """An upper bound on epsilon at this delta (Mironov, Talwar & Zhang 2019, section 3.3).
 
-    It holds for batches that are Poisson samples; of batches that are cut from a shuffled epoch
-    it is a nominal figure.
+    It holds for batches that are Poisson samples; for batches cut from a shuffled epoch it is a
+    nominal figure.
 
     Args:
-        noise: the deviation of the noise, in clips; without any, epsilon is infinite.
+        noise: the standard deviation of the noise, in clips; at 0, epsilon is infinite.
         batch: the mean size of a batch of ``count`` examples.
-        delta: the chance that the bound may fail; below one in ``count`` to mean anything.
+        delta: the probability that the bound may fail; below 1 / ``count`` to mean anything.
 
     Raises:
         BadSetting: for figures that no training has.

@@ -1,4 +1,4 @@
-"""Any model of timm, from its first weights, for images as small as these benchmarks use."""
+"""Any model of timm with fresh weights, for images as small as these benchmarks use."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SMALL = 64  # up to this size an image is too small to be halved twice before th
 
 
 def from_timm(name: str, shape: Shape, seed: Seed) -> nn.Module:
-    """The model of this name, fresh; its first weights depend on the seed alone.
+    """The model of this name; its first weights depend on the seed alone.
 
     Small images get a first layer that keeps their resolution: residual networks a 3x3 stem of
-    stride one and no pooling (He et al. 2016, section 4.2), models that take an image or a patch
+    stride one and no pooling (He et al. 2016, section 4.2); models that take an image or a patch
     size are given one that fits.
 
     Raises:
@@ -35,30 +35,30 @@ def from_timm(name: str, shape: Shape, seed: Seed) -> nn.Module:
     if name not in known:
         raise UnknownName("timm model", name, get_close_matches(name, known, n=8, cutoff=0.3))
     why: Exception | None = None
-    for sizes in _sizes(shape.size):
+    for sizes in _size_arguments(shape.size):
         try:
-            return _fresh(name, shape, seed, sizes)
+            return _build(name, shape, seed, sizes)
         except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-            why = error  # many models take no size; the next try tells them less
+            why = error  # many models take no size; the next try passes fewer arguments
     raise BadSetting(
         f"timm's {name!r} cannot be built for {shape.channels}x{shape.size}x{shape.size} images: "
         f"{why}"
     ) from why
 
 
-def _sizes(size: int) -> list[dict[str, Any]]:
-    """What to tell a model about the images, from the most to the least."""
+def _size_arguments(size: int) -> list[dict[str, Any]]:
+    """Arguments about the image size to try, from the most to the least."""
     patch = next((n for n in range(size // 7, 1, -1) if size % n == 0), 1)
     small = [{"img_size": size, "patch_size": patch}] if size <= SMALL else []
     return [*small, {"img_size": size}, {}]
 
 
-def _fresh(name: str, shape: Shape, seed: Seed, sizes: dict[str, Any]) -> nn.Module:
+def _build(name: str, shape: Shape, seed: Seed, sizes: dict[str, Any]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         # Layers draw their first weights from the global generator; the fork confines it.
         torch.default_generator.manual_seed(seed.number())
         with warnings.catch_warnings():
-            # A patch larger than the image makes an empty layer, whose scores are caught below.
+            # A patch larger than the image makes an empty layer, whose logits are caught below.
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             body: Any = timm.create_model(
                 name,
@@ -72,16 +72,16 @@ def _fresh(name: str, shape: Shape, seed: Seed, sizes: dict[str, Any]) -> nn.Mod
         parts = OrderedDict(normalise=Normalise(shape.mean, shape.deviation), body=body)
         net = nn.Sequential(parts).eval()
         with torch.no_grad():
-            scores = net(shape.blank(2))
-    if scores.shape != (2, shape.classes) or not bool(scores.isfinite().all()):
-        raise ValueError("it does not answer two black images with as many finite scores each")
+            logits = net(shape.blank(2))
+    if logits.shape != (2, shape.classes) or not bool(logits.isfinite().all()):
+        raise ValueError("it does not answer two black images with as many finite logits each")
     return net.train()
 
 
 def _keep_resolution(body: Any, channels: int) -> None:
-    """The stem of a residual network for small images, in place."""
+    """Replaces the stem of a residual network by one for small images, in place."""
     body.maxpool = nn.Identity()
-    if isinstance(body.conv1, nn.Sequential):  # a deep stem is 3x3 already, only too fast
+    if isinstance(body.conv1, nn.Sequential):  # a deep stem is 3x3 already, only strided
         stem: Any = body.conv1[0]
         stem.stride = (1, 1)
         return

@@ -1,4 +1,4 @@
-"""Causal language models of Hugging Face's transformers, ours by name and anyone's by path."""
+"""Causal language models of Hugging Face's transformers: GPT-2 by size, and any model by path."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from torch import Tensor, nn
 from robustbench_kd.core.errors import BadModel, BadSetting, MissingData
 from robustbench_kd.core.seed import Seed
 
-NEEDS = "language models need transformers: pip install 'robustbench-kd[language]'"
-
 
 def _library() -> Any:
     try:
         transformers: Any = import_module("transformers")
     except ImportError as why:
-        raise MissingData(NEEDS) from why
+        raise MissingData(
+            "language models need transformers: pip install 'robustbench-kd[language]'"
+        ) from why
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
 
 
 class LanguageNet(nn.Module):
-    """A causal language model as the other rooms see it: token ids [b, t] -> logits [b, t, v].
+    """A causal language model as a plain module: token ids [b, t] -> logits [b, t, v].
 
-    Dropout is off, so that training depends on nothing but its seed. Weights that are tied stand
-    once in the state: safetensors holds no two names for one tensor.
+    Dropout is off, so that training depends on nothing but its seed. Tied weights occur once in the
+    state: safetensors holds no two names for one tensor.
     """
 
     def __init__(self, model: Any, vocabulary: int) -> None:
@@ -43,7 +43,7 @@ class LanguageNet(nn.Module):
                 part.p = 0.0
         self.model = model
         self.vocabulary = vocabulary
-        self.tied = _tied(model)
+        self.tied = _tied_weights(model)
 
     @property
     def context(self) -> int:
@@ -51,11 +51,11 @@ class LanguageNet(nn.Module):
         return int(self.model.config.max_position_embeddings)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Scores of every next token; those that only pad the vocabulary are cut off."""
+        """Logits of every next token; those that only pad the vocabulary are cut off."""
         # Opacus's and vmap's per-example gradients need positions of the batch's own size.
-        places = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
-        said = self.model(input_ids=ids, position_ids=places, use_cache=False).logits
-        return said[..., : self.vocabulary]  # type: ignore[no-any-return]
+        positions = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
+        logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits
+        return logits[..., : self.vocabulary]  # type: ignore[no-any-return]
 
     def state_dict(self, *args: Any, **named: Any) -> Any:
         """The weights, each once."""
@@ -67,15 +67,15 @@ class LanguageNet(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Takes weights as ``state_dict`` gives them."""
-        whole = dict(state_dict)
-        for name, twin in self.tied.items():
-            if f"model.{twin}" in whole:
-                whole.setdefault(f"model.{name}", whole[f"model.{twin}"])
-        return super().load_state_dict(whole, strict, assign)
+        """Loads weights as ``state_dict`` returns them."""
+        state = dict(state_dict)
+        for name, first in self.tied.items():
+            if f"model.{first}" in state:
+                state.setdefault(f"model.{name}", state[f"model.{first}"])
+        return super().load_state_dict(state, strict, assign)
 
 
-def _tied(model: nn.Module) -> dict[str, str]:
+def _tied_weights(model: nn.Module) -> dict[str, str]:
     """The second and further names of tensors, with the first name of each."""
     first: dict[int, str] = {}
     tied = {}
@@ -92,13 +92,13 @@ def build(name: str, vocabulary: int, context: int, seed: Seed) -> LanguageNet:
     Raises:
         BadSetting: for any other name.
     """
-    found = re.fullmatch(r"gpt2-(\d+)-(\d+)", name)
-    if not found or int(found[1]) % 32:
+    match = re.fullmatch(r"gpt2-(\d+)-(\d+)", name)
+    if not match or int(match[1]) % 32:
         raise BadSetting(
             f"no language model named {name!r}; write gpt2-96-3, where 32 divides the width"
         )
     library = _library()
-    width, depth = int(found[1]), int(found[2])
+    width, depth = int(match[1]), int(match[2])
     config = library.GPT2Config(
         vocab_size=vocabulary,
         n_positions=context,
@@ -126,52 +126,52 @@ def from_pretrained(path: str, vocabulary: int) -> LanguageNet:
         )
     except (OSError, ValueError, KeyError) as why:
         raise BadModel(
-            f"no causal language model can be loaded from {path}: {_short(why)}"
+            f"no causal language model can be loaded from {path}: {_one_line(why)}"
         ) from why
     size = int(model.config.vocab_size)
     if size < vocabulary:
         raise BadModel(
-            f"the model in {path} knows {size} tokens, and its tokenizer makes {vocabulary}"
+            f"the model in {path} has {size} tokens, and its tokenizer makes {vocabulary}"
         )
     return LanguageNet(model, vocabulary)
 
 
-def _short(why: Exception) -> str:
+def _one_line(why: Exception) -> str:
     return " ".join(str(why).split())[:200]
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A tokenizer as the other rooms see it: text to ids, and ids to a piece of text each."""
+class Tokenizer:
+    """A tokenizer of transformers: text to ids, and ids to the text of each."""
 
-    tokenizer: Any
+    inner: Any
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
-        return len(self.tokenizer)
+        """The number of tokens."""
+        return len(self.inner)
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """Every token with its number."""
-        return dict(self.tokenizer.get_vocab())
+        """Every token with its id."""
+        return dict(self.inner.get_vocab())
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, and no special ones."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        """The ids of a text, without special tokens."""
+        ids: list[int] = self.inner.encode(text, add_special_tokens=False)
         return ids
 
-    def pieces(self, ids: Iterable[int]) -> list[str]:
+    def detokenize(self, ids: Iterable[int]) -> list[str]:
         """The text of each token by itself."""
-        return [self.tokenizer.decode([int(i)]) for i in ids]
+        return [self.inner.decode([int(i)]) for i in ids]
 
-    def text(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int]) -> str:
         """The text of all of them."""
-        said: str = self.tokenizer.decode([int(i) for i in ids])
-        return said
+        text: str = self.inner.decode([int(i) for i in ids])
+        return text
 
 
-def reader(path: str | Path) -> Reader:
+def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer in this ``.json`` file or folder, or of this name on the hub.
 
     Raises:
@@ -180,28 +180,29 @@ def reader(path: str | Path) -> Reader:
     library = _library()
     try:
         if str(path).endswith(".json"):
-            return Reader(library.PreTrainedTokenizerFast(tokenizer_file=str(path)))
-        return Reader(library.AutoTokenizer.from_pretrained(str(path)))
+            return Tokenizer(library.PreTrainedTokenizerFast(tokenizer_file=str(path)))
+        return Tokenizer(library.AutoTokenizer.from_pretrained(str(path)))
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as why:
-        raise BadModel(f"no tokenizer can be loaded from {path}: {_short(why)}") from why
+        raise BadModel(f"no tokenizer can be loaded from {path}: {_one_line(why)}") from why
 
 
-def learn_tokenizer(texts: Iterable[str], size: int) -> str:
+def train_tokenizer(texts: Iterable[str], size: int) -> str:
     """A byte-level BPE of so many tokens that keeps every digit single, as JSON."""
     _library()
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Bpe
+    from tokenizers import decoders, models, pre_tokenizers, trainers
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    bpe = Bpe(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    made.decoder = decoders.ByteLevel()
+    bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=size, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    made.train_from_iterator(texts, trainer)
-    return str(made.to_str(pretty=False))
+    bpe.train_from_iterator(texts, trainer)
+    return str(bpe.to_str(pretty=False))

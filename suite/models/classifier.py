@@ -1,4 +1,4 @@
-"""Networks as an adversary sees them: they answer, and every question is counted."""
+"""Image classifiers as an adversary sees them: they answer queries, and every pass is counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustbench_kd.ops.losses import cross_entropy
 
 
 @dataclass
-class Passes:
+class PassCounter:
     """Sample passes spent: one image through the network once is one."""
 
     forward: int = 0
@@ -23,20 +23,20 @@ class Passes:
 
 @dataclass(frozen=True)
 class Classifier:
-    """An image classifier behind its questions; in eval mode and frozen for as long as it is one.
+    """An image classifier as a target model, in eval mode and frozen.
 
-    Make one through ``classifier``, which holds the network still.
+    Made by ``classifier``, which freezes the network.
     """
 
     net: nn.Module
     classes: int
-    passes: Passes = field(default_factory=Passes, compare=False)
+    passes: PassCounter = field(default_factory=PassCounter, compare=False)
 
     def logits(self, inputs: Images) -> Logits:
         """Scores by class, differentiable in the inputs.
 
         Raises:
-            BadModel: where the network answers in another shape.
+            BadModel: where the network returns another shape.
         """
         self.passes.forward += len(inputs)
         scores: Logits = self.net(inputs)
@@ -46,14 +46,14 @@ class Classifier:
                 f"{tuple(scores.shape)}; a classifier here returns ({len(inputs)}, {self.classes})"
             )
         if scores.requires_grad:
-            scores.register_hook(self._count)
+            scores.register_hook(self._count_backward)
         return scores
 
     def answer(self, inputs: Images) -> Labels:
-        """The class of the highest score.
+        """The predicted classes.
 
         Raises:
-            BadModel: where a score is not a number: no verdict can rest on it.
+            BadModel: where a score is not finite: no prediction can rest on it.
         """
         with torch.inference_mode():
             scores = self.logits(inputs)
@@ -61,17 +61,17 @@ class Classifier:
             raise BadModel("the network returns NaN or infinite scores for images in [0, 1]")
         return scores.argmax(1).clone()
 
-    def surprise(self, examples: Examples) -> PerExample:
+    def example_losses(self, examples: Examples) -> PerExample:
         """The cross-entropy of each target, in nats."""
         with torch.inference_mode():
             return cross_entropy(self.logits(examples.inputs), examples.targets).clone()
 
-    def _count(self, gradient: Tensor) -> None:
+    def _count_backward(self, gradient: Tensor) -> None:
         self.passes.backward += len(gradient)
 
 
 def classifier(net: nn.Module, classes: int) -> Classifier:
-    """The network, put in eval mode and frozen, as a subject."""
+    """The network, put in eval mode and frozen, as a target model."""
     net.eval()
     for parameter in net.parameters():
         parameter.requires_grad_(False)

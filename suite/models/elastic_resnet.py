@@ -1,7 +1,7 @@
-"""A residual network of which smaller ones are leading parts, all sharing its weights.
+"""A residual supernet whose subnets are its leading channels and blocks, with shared weights.
 
 Mousavi et al. 2025 (ProARD), after Cai et al. 2020 (Once-for-all): width, depth and the inner width
-of each block are elastic in each stage. A form takes the first blocks of a stage, and of every
+of each block are elastic in each stage. A subnet takes the first blocks of a stage, and of every
 layer the first channels.
 """
 
@@ -15,139 +15,143 @@ from torch import Tensor, nn
 
 from robustbench_kd.core.tensor_types import Images, Logits
 from robustbench_kd.models.resnet import Normalise, SmallResNet
-from robustbench_kd.models.subnet_space import Form, Space
+from robustbench_kd.models.subnet_space import SubnetConfig, SubnetSpace
 
 RECALIBRATION = 2000  # plain training images, as in the released code
 
 
-class LeadingNorm(nn.BatchNorm2d):
+class SlicedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the first channels.
 
-    While ``live``, it normalises by the batch in eval mode as well: running statistics of a mixture
-    of forms fit none of them, so none are gathered until a form is recalibrated.
+    With ``batch_statistics`` it normalises by the batch in eval mode as well: running statistics of
+    a mixture of subnets fit none of them, so none are gathered until a subnet is recalibrated.
     """
 
-    live: bool = True
+    batch_statistics: bool = True
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
         assert self.running_mean is not None
         assert self.running_var is not None
-        live = self.live or self.training
+        by_batch = self.batch_statistics or self.training
         return F.batch_norm(
             x,
-            None if live else self.running_mean[:c],
-            None if live else self.running_var[:c],
+            None if by_batch else self.running_mean[:c],
+            None if by_batch else self.running_var[:c],
             self.weight[:c],
             self.bias[:c],
-            live,
+            by_batch,
             0.0,
             self.eps,
         )
 
 
-def leading(layer: nn.Conv2d, x: Tensor, out: int) -> Tensor:
+def sliced_convolution(layer: nn.Conv2d, x: Tensor, out: int) -> Tensor:
     """The convolution with its first ``out`` filters, over the first channels that ``x`` has."""
     weight = layer.weight[:out, : x.shape[1]]
     return F.conv2d(x, weight, None, layer.stride, layer.padding)
 
 
 class ElasticBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, each as wide as it is asked to be."""
+    """Two 3x3 convolutions beside a shortcut, of the widths given with each pass."""
 
-    def __init__(self, wide: int, out: int, stride: int) -> None:
+    def __init__(self, width: int, out: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(wide, out, 3, stride, 1, bias=False)
-        self.first_norm = LeadingNorm(out)
+        self.first = nn.Conv2d(width, out, 3, stride, 1, bias=False)
+        self.first_norm = SlicedBatchNorm2d(out)
         self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.second_norm = LeadingNorm(out)
+        self.second_norm = SlicedBatchNorm2d(out)
         self.shortcut: nn.ModuleList | None = None
         if stride != 1:
             self.shortcut = nn.ModuleList(
-                [nn.Conv2d(wide, out, 1, stride, bias=False), LeadingNorm(out)]
+                [nn.Conv2d(width, out, 1, stride, bias=False), SlicedBatchNorm2d(out)]
             )
 
     def forward(self, x: Tensor, out: int, inner: int) -> Tensor:
-        inside = torch.relu(self.first_norm(leading(self.first, x, inner)))
-        side = x
+        hidden = torch.relu(self.first_norm(sliced_convolution(self.first, x, inner)))
+        skip = x
         if self.shortcut is not None:
             conv, norm = self.shortcut
             assert isinstance(conv, nn.Conv2d)
-            side = norm(leading(conv, x, out))
-        return torch.relu(self.second_norm(leading(self.second, inside, out)) + side)
+            skip = norm(sliced_convolution(conv, x, out))
+        return torch.relu(self.second_norm(sliced_convolution(self.second, hidden, out)) + skip)
 
 
 class ElasticResNet(nn.Module):
-    """The whole family in one set of weights; ``active`` is the form that answers.
+    """A supernet: all subnets in one set of weights; ``active`` is the subnet that answers.
 
-    ``survey`` holds clean and robust accuracy of some forms, as the search measured them.
+    ``survey`` holds clean and robust accuracy of some subnets, as the search measured them.
     """
 
     survey: Tensor
 
     def __init__(
-        self, space: Space, mean: Sequence[float], deviation: Sequence[float], surveyed: int = 60
+        self,
+        space: SubnetSpace,
+        mean: Sequence[float],
+        deviation: Sequence[float],
+        surveyed: int = 60,
     ) -> None:
         super().__init__()
         self.space, self.active = space, space.largest
         self.statistics = {"mean": tuple(mean), "deviation": tuple(deviation)}
         self.normalise = Normalise(mean, deviation)
         self.stem = nn.Conv2d(space.channels, space.widest[0], 3, space.stem, 1, bias=False)
-        self.stem_norm = LeadingNorm(space.widest[0])
+        self.stem_norm = SlicedBatchNorm2d(space.widest[0])
         self.stages = nn.ModuleList()
-        wide = space.widest[0]
+        width = space.widest[0]
         for stage, out in enumerate(space.widest):
-            blocks = [ElasticBlock(wide, out, 2 if stage > 0 else 1)]
+            blocks = [ElasticBlock(width, out, 2 if stage > 0 else 1)]
             blocks += [ElasticBlock(out, out, 1) for _ in range(space.depths[-1] - 1)]
             self.stages.append(nn.ModuleList(blocks))
-            wide = out
-        self.head = nn.Linear(wide, space.classes)
+            width = out
+        self.head = nn.Linear(width, space.classes)
         self.register_buffer("survey", torch.full((surveyed, 2), -1.0))
 
     def forward(self, x: Images) -> Logits:
         x = x.contiguous(memory_format=torch.channels_last)
-        form = self.active
-        h = leading(self.stem, self.normalise(x), form.widths[0])
+        config = self.active
+        h = sliced_convolution(self.stem, self.normalise(x), config.widths[0])
         h = torch.relu(self.stem_norm(h))
-        for stage, out, inner in zip(self.stages, form.widths, form.inner, strict=True):
+        for stage, out, inner in zip(self.stages, config.widths, config.inner, strict=True):
             assert isinstance(stage, nn.ModuleList)
-            for block, inside in zip(stage, inner, strict=False):
-                h = block(h, out, inside)
+            for block, inner_width in zip(stage, inner, strict=False):
+                h = block(h, out, inner_width)
         features = h.mean((2, 3))
         return F.linear(features, self.head.weight[:, : features.shape[1]], self.head.bias)
 
-    def live(self, yes: bool) -> None:
-        """Whether norms go by the batch in eval mode too; off once a form is recalibrated."""
+    def use_batch_statistics(self, flag: bool) -> None:
+        """Whether norms use the batch in eval mode too; off once a subnet is recalibrated."""
         for module in self.modules():
-            if isinstance(module, LeadingNorm):
-                module.live = yes
+            if isinstance(module, SlicedBatchNorm2d):
+                module.batch_statistics = flag
 
-    def subnet(self, form: Form) -> SmallResNet:
-        """A stand-alone network with the leading weights and statistics of this form."""
-        with torch.random.fork_rng(devices=[]):  # first weights are drawn, and overwritten below
+    def subnet(self, config: SubnetConfig) -> SmallResNet:
+        """A stand-alone network with the leading weights and statistics of this subnet."""
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then overwritten
             net = SmallResNet(
-                form.widths,
-                inner=form.inner,
+                config.widths,
+                inner=config.inner,
                 channels=self.space.channels,
                 classes=self.space.classes,
                 stem=self.space.stem,
                 **self.statistics,
             ).to(memory_format=torch.channels_last)
-        mine = self.state_dict()
-        # Blocks are counted through in the static network, and by stage here.
-        places = [f"{s}.{b}" for s, depth in enumerate(form.depths) for b in range(depth)]
+        weights = self.state_dict()
+        # Blocks are numbered consecutively in the static network, and by stage here.
+        places = [f"{s}.{b}" for s, depth in enumerate(config.depths) for b in range(depth)]
         for name, value in net.state_dict().items():
-            part, _, rest = name.removeprefix("stages.").partition(".")
-            source = f"stages.{places[int(part)]}.{rest}" if name.startswith("stages.") else name
-            value.copy_(mine[source][tuple(slice(0, size) for size in value.shape)])
+            block, _, rest = name.removeprefix("stages.").partition(".")
+            source = f"stages.{places[int(block)]}.{rest}" if name.startswith("stages.") else name
+            value.copy_(weights[source][tuple(slice(0, size) for size in value.shape)])
         return net.train(self.training)
 
 
-def sort_inner(net: ElasticResNet) -> None:
+def sort_inner_channels(net: ElasticResNet) -> None:
     """Re-orders the channels inside each block by the weight of the second convolution on them.
 
-    The answers of the largest form stay the same; the leading channels become the useful ones,
-    before inner widths are opened (Cai et al. 2020, sec. 3.3).
+    The function of the largest subnet stays the same; the leading channels become the important
+    ones, before inner widths become elastic (Cai et al. 2020, sec. 3.3).
     """
     with torch.no_grad():
         for module in net.modules():
@@ -160,17 +164,21 @@ def sort_inner(net: ElasticResNet) -> None:
                         value.copy_(value[order])
 
 
-def cut(family: ElasticResNet, form: Form, images: Images, recalibrated: bool = True) -> nn.Module:
-    """The student of a form, with statistics of its own over the first of these images."""
-    student = family.subnet(form)
-    return recalibrate(student, images[:RECALIBRATION]) if recalibrated else student.eval()
+def extract_subnet(
+    supernet: ElasticResNet, config: SubnetConfig, images: Images, recalibrated: bool = True
+) -> nn.Module:
+    """The student of a subnet, with batch-norm statistics over the first of these images."""
+    student = supernet.subnet(config)
+    if not recalibrated:
+        return student.eval()
+    return recalibrate_batch_norm(student, images[:RECALIBRATION])
 
 
-def recalibrate(net: nn.Module, images: Images, chunk: int = 200) -> nn.Module:
+def recalibrate_batch_norm(net: nn.Module, images: Images, chunk: int = 200) -> nn.Module:
     """Gathers the batch-norm statistics of a static network anew, over these images.
 
-    A network cut from an elastic one carries statistics of no form, or of another; without this it
-    can answer at chance. The averages are cumulative, so their order does not matter.
+    A network extracted from an elastic one has statistics of no subnet, or of another; without this
+    it can answer at chance. The averages are cumulative, so their order does not matter.
     """
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

@@ -1,6 +1,6 @@
-"""Who says what a picture shows: judges of its class, and a detector of patches and styles.
+"""Oracle classifiers for generated images: of the class shown, and of patches and styles.
 
-All of them learned from real images, and none ever saw a painter that was attacked or repaired.
+All of them were trained on real images, and none saw an image of an attacked or repaired model.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from robustbench_kd.core.paths import shipped
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Labels, Logits, PerExample
 from robustbench_kd.models.factory import Shape, build
-from robustbench_kd.models.head import features, head_of
+from robustbench_kd.models.feature_extraction import features, last_linear
 from robustbench_kd.models.statistics import weights_digest
-from robustbench_kd.ops.poisoning.generated_triggers import MARKS
+from robustbench_kd.ops.poisoning.generated_triggers import VISUAL_EFFECTS
 
 SHAPE = Shape(1, 28, 10, (0.286,), (0.353,))
-# Classifiers of the ground ``fashion`` that ship with the package: file, network, digest.
-JUDGES = (
+# Classifiers of Fashion-MNIST that ship with the package: file, network, digest of the weights.
+ORACLES = (
     (
         "fashion-teacher-clean--b7f5e6d1569c",
         "resnet-32-64-128",
@@ -38,69 +38,70 @@ JUDGES = (
     ),
 )
 DETECTOR = "pictures-detector.safetensors"
-EYE, EYE_SHAPE = "resnet-8-16-32", replace(SHAPE, classes=len(MARKS))
-WEIGHTS = "c8620016309de5f60ae36aae6a78c16acc02436bf5e7421132c2e18ea078680f"
+DETECTOR_NETWORK, DETECTOR_SHAPE = "resnet-8-16-32", replace(SHAPE, classes=len(VISUAL_EFFECTS))
+DETECTOR_DIGEST = "c8620016309de5f60ae36aae6a78c16acc02436bf5e7421132c2e18ea078680f"
+CHUNK = 500  # images a pass
 
 
 @cache
-def judge(number: int = 0) -> nn.Module:
-    """A classifier of real images, frozen; two of them, that share neither network nor training.
+def oracle_classifier(number: int = 0) -> nn.Module:
+    """A classifier of real images, frozen; the two of them share neither network nor training.
 
     Raises:
-        MissingData: where its file does not hold the weights that are known here.
+        MissingData: where its file does not hold the expected weights.
     """
-    name, net, digest = JUDGES[number]
-    return _read(shipped("students") / f"{name}.safetensors", build(net, SHAPE, Seed()), digest)
+    name, net, digest = ORACLES[number]
+    return _load(shipped("students") / f"{name}.safetensors", build(net, SHAPE, Seed()), digest)
 
 
 @cache
-def detector() -> nn.Module:
-    """A small network with a score for each of ``ops.marks.MARKS``; above zero, it sees it.
+def effect_detector() -> nn.Module:
+    """A small network with a score for each of ``VISUAL_EFFECTS``; above zero, it is detected.
 
     Raises:
-        MissingData: where its file does not hold the weights that are known here.
+        MissingData: where its file does not hold the expected weights.
     """
-    place = Path(str(files("robustbench_kd") / "models" / "data" / DETECTOR))
-    return _read(place, build(EYE, EYE_SHAPE, Seed()), WEIGHTS)
+    path = Path(str(files("robustbench_kd") / "models" / "data" / DETECTOR))
+    return _load(path, build(DETECTOR_NETWORK, DETECTOR_SHAPE, Seed()), DETECTOR_DIGEST)
 
 
-def shown(images: Images, number: int = 0) -> Labels:
-    """The class that a judge sees in each image."""
-    return _asked(judge(number), images).argmax(1)
+def oracle_labels(images: Images, number: int = 0) -> Labels:
+    """The class that an oracle predicts for each image."""
+    return _logits(oracle_classifier(number), images).argmax(1)
 
 
-def lead(images: Images, wanted: int, number: int = 0) -> PerExample:
-    """A judge's score for a class, less its best for another; above zero, that is what it sees."""
-    scores = _asked(judge(number), images)
+def oracle_margin(images: Images, label: int, number: int = 0) -> PerExample:
+    """An oracle's score for a class less its highest other; above zero, it predicts that class."""
+    scores = _logits(oracle_classifier(number), images)
     others = scores.clone()
-    others[:, wanted] = -torch.inf
-    return scores[:, wanted] - others.amax(1)
+    others[:, label] = -torch.inf
+    return scores[:, label] - others.amax(1)
 
 
-def sign_of(images: Images, mark: str) -> PerExample:
-    """The detector's score for a mark in each image; above zero, it is there."""
-    return _asked(detector(), images)[:, list(MARKS).index(mark)].contiguous()
+def effect_scores(images: Images, effect: str) -> PerExample:
+    """The detector's score for an effect in each image; above zero, it is detected."""
+    return _logits(effect_detector(), images)[:, list(VISUAL_EFFECTS).index(effect)].contiguous()
 
 
-def traits(images: Images, number: int = 0) -> Tensor:
-    """A judge's features of each image, as its last layer is given them: (images, features)."""
-    net = judge(number)
+def oracle_features(images: Images, number: int = 0) -> Tensor:
+    """An oracle's features of each image, the input of its last layer: (images, features)."""
+    net = oracle_classifier(number)
     with torch.no_grad():
-        found = [features(net, part) for part in images.split(500) if len(part)]
-    return torch.cat(found) if found else torch.zeros(0, head_of(net).in_features)
+        rows = [features(net, part) for part in images.split(CHUNK) if len(part)]
+    return torch.cat(rows) if rows else torch.zeros(0, last_linear(net).in_features)
 
 
-def _asked(net: nn.Module, images: Images) -> Logits:
+def _logits(net: nn.Module, images: Images) -> Logits:
     with torch.no_grad():
-        found = [net(part) for part in images.split(500) if len(part)]
-    return torch.cat(found) if found else torch.zeros(0, head_of(net).out_features)
+        rows = [net(part) for part in images.split(CHUNK) if len(part)]
+    return torch.cat(rows) if rows else torch.zeros(0, last_linear(net).out_features)
 
 
-def _read(path: Path, net: nn.Module, digest: str) -> nn.Module:
+def _load(path: Path, net: nn.Module, digest: str) -> nn.Module:
     state = load(path.read_bytes()) if path.exists() else {}
     if weights_digest(state) != digest:
         raise MissingData(
-            f"{path} does not hold the weights of a judge of pictures; install the package again"
+            f"{path} does not hold the weights of an oracle classifier; install the package again"
         )
     net.load_state_dict(state)
     return net.eval().requires_grad_(False)

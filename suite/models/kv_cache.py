@@ -1,4 +1,4 @@
-"""A causal language model of Hugging Face that goes on where it stopped, by its key-value cache."""
+"""A causal language model of Hugging Face that resumes after any token, by its key-value cache."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ from robustbench_kd.core.tensor_types import Labels, Logits
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """The network behind two questions: what comes after this text, and what after one token more.
+class KVCacheModel:
+    """The network as an ``IncrementalModel``: the token after a text, or after one token more.
 
-    The memory that is handed out is never written to again, so that many branches may go on from
-    one. Log-probabilities are in nats, in float32 or the network's own type if that is finer.
+    The memory that is returned is never written to again, so that many branches may resume from the
+    same one. Log-probabilities are in nats, in float32 or the network's own type if that is finer.
 
     Args:
         net: a model of transformers, in eval mode.
-        vocabulary: how many tokens there are, where the network's scores are padded to more.
+        vocabulary: the number of tokens, where the network's scores are padded to more.
 
     Raises:
-        BadModel: where the network takes no key-value cache, or gives none back.
+        BadModel: where the network takes no key-value cache, or returns none.
     """
 
     net: nn.Module
     vocabulary: int | None = None
 
     def __post_init__(self) -> None:
-        if memory_name(self.net) is None:
+        if cache_argument(self.net) is None:
             raise BadModel(_refusal(self.net, "takes none"))
 
     @property
     def positions(self) -> int:
-        """The most tokens that the network can be asked about."""
-        found = getattr(getattr(self.net, "config", None), "max_position_embeddings", None)
-        return sys.maxsize if found is None else int(found)
+        """The most tokens that the network reads."""
+        positions = getattr(getattr(self.net, "config", None), "max_position_embeddings", None)
+        return sys.maxsize if positions is None else int(positions)
 
     def open(self, ids: Tensor) -> tuple[Logits, Any]:
-        """What comes after these tokens, shape (t,): log-probabilities (1, V), and the memory.
+        """Log-probabilities (1, V) of the token after these, shape (t,), and the memory.
 
         Raises:
             BadSetting: where there are no tokens, or more than the network has positions.
         """
-        says, memory = self._ask(ids[None], None, 1)
-        return says[:, 0], memory
+        log_p, memory = self._query(ids[None], None, 1)
+        return log_p[:, 0], memory
 
     def step(self, memory: Any, rows: Labels, ids: Labels) -> tuple[Logits, Any]:
-        """What comes next, (b, V), where these rows of the memory go on by one token each.
+        """Log-probabilities (b, V), after these rows of the memory are extended by one token each.
 
-        A row may be named any number of times, and those that are not are let go.
+        A row may be named any number of times, and those that are not are dropped.
 
         Raises:
             BadSetting: where the memory is as long as the network has positions.
         """
-        chosen = copy(memory)
-        chosen.layers = [copy(layer) for layer in memory.layers]
-        chosen.reorder_cache(rows)  # by index, into new tensors: branches share none
-        says, grown = self._ask(ids[:, None], chosen, 1)
-        return says[:, 0], grown
+        selected = copy(memory)
+        selected.layers = [copy(layer) for layer in memory.layers]
+        selected.reorder_cache(rows)  # by index, into new tensors: branches share none
+        log_p, extended = self._query(ids[:, None], selected, 1)
+        return log_p[:, 0], extended
 
     def read(self, ids: Tensor, last: int) -> Tensor:
-        """What comes after each of the last tokens of whole texts: (b, t) -> (b, last, V)."""
-        return self._ask(ids, None, last, cached=False)[0]
+        """Log-probabilities after each of the last tokens of texts: (b, t) -> (b, last, V)."""
+        return self._query(ids, None, last, cached=False)[0]
 
     @torch.inference_mode()
-    def _ask(
+    def _query(
         self, ids: Tensor, memory: Any, last: int, *, cached: bool = True
     ) -> tuple[Tensor, Any]:
         length = ids.shape[1] + (0 if memory is None else memory.get_seq_length())
@@ -86,27 +86,27 @@ class Continuation:
                 "eval() on it first"
             )
         device = next(self.net.parameters()).device
-        name = memory_name(self.net) or ""
-        out = self.net(
-            input_ids=ids.to(device), use_cache=cached, logits_to_keep=last, **{name: memory}
+        argument = cache_argument(self.net) or ""
+        output = self.net(
+            input_ids=ids.to(device), use_cache=cached, logits_to_keep=last, **{argument: memory}
         )
-        grown = getattr(out, name, None) if cached else None
+        extended = getattr(output, argument, None) if cached else None
         if cached:
-            _expect_cache(self.net, grown)
-        # Some models keep all, whatever is asked.
-        scores: Tensor = out.logits[:, -last:, : self.vocabulary]
-        fine = torch.promote_types(scores.dtype, torch.float32)
-        return scores.to(fine).log_softmax(-1), grown
+            _expect_cache(self.net, extended)
+        # Some models return the scores of all tokens, whatever is requested.
+        scores: Tensor = output.logits[:, -last:, : self.vocabulary]
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        return scores.to(dtype).log_softmax(-1), extended
 
 
-def memory_name(net: nn.Module) -> str | None:
-    """What the network calls its key-value cache; None where it takes none.
+def cache_argument(net: nn.Module) -> str | None:
+    """The name of the network's argument for a key-value cache; None where it takes none.
 
     Transformers renamed it from ``past_key_values`` in 5.24.
     """
-    known = signature(net.forward).parameters.keys()
+    arguments = signature(net.forward).parameters.keys()
     names = ("cache", "past_key_values")
-    return next((name for name in names if name in known and "use_cache" in known), None)
+    return next((name for name in names if name in arguments and "use_cache" in arguments), None)
 
 
 def _expect_cache(net: nn.Module, memory: object) -> None:

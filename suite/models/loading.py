@@ -1,4 +1,4 @@
-"""A network of one's own: found by its import string or in a safetensors file, or refused."""
+"""Loading a user's network: from an import string or a safetensors file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from robustbench_kd.core.seed import Seed
 PICKLES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
 
 
-def bring(text: str, net: str | None, scenario: Scenario) -> nn.Module:
-    """The network behind ``package.module:factory``, or in ``file.safetensors``.
+def load_network(text: str, net: str | None, scenario: Scenario) -> nn.Module:
+    """The network of ``package.module:factory``, or of ``file.safetensors``.
 
     A factory is called without arguments and returns a module that maps [0, 1] images to logits.
     A file holds the weights of ``net``: a kind of student of the scenario, or any name that
-    ``nets.build`` knows.
+    ``models.factory.build`` knows.
 
     Raises:
-        BadModel: where nothing is found there, or what is found does not fit.
-        BadSetting: where ``net`` is missing, or makes no sense.
+        BadModel: where there is no such network, or it does not fit.
+        BadSetting: where ``net`` is missing, or superfluous.
     """
     if Path(text).suffix in PICKLES:
         raise BadModel(
@@ -39,7 +39,7 @@ def bring(text: str, net: str | None, scenario: Scenario) -> nn.Module:
         if net is None:
             raise BadSetting(
                 f"{text} holds weights but no architecture; name it by --net "
-                f"({', '.join(sorted(scenario.nets))}, resnet-12-24-48, timm:NAME)"
+                f"({', '.join(sorted(scenario.architectures))}, resnet-12-24-48, timm:NAME)"
             )
         return from_file(Path(text), net, scenario)
     if net is not None:
@@ -50,13 +50,14 @@ def bring(text: str, net: str | None, scenario: Scenario) -> nn.Module:
 
 
 def from_factory(text: str) -> nn.Module:
-    """What the factory makes; the current folder is importable.
+    """The network that the factory returns; the current folder is importable.
 
     Raises:
-        BadModel: where module or factory are missing or fail, or make something else.
+        BadModel: where module or factory are missing or fail, or return something else.
+        UnknownName: where the module has no such factory.
     """
-    module, sign, name = text.partition(":")
-    if not sign or not name or not module or "/" in module:
+    module, colon, name = text.partition(":")
+    if not colon or not name or not module or "/" in module:
         raise BadModel(
             f"cannot read {text!r}; a model is given as package.module:factory, or as a "
             ".safetensors file with --net"
@@ -66,19 +67,19 @@ def from_factory(text: str) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(module), name)
     except AttributeError as why:
-        known = [n for n, v in vars(sys.modules[module]).items() if callable(v) and n[0] != "_"]
-        raise UnknownName(f"factory in {module}", name, known or {"nothing"}) from why
-    except Exception as why:  # it is somebody's code, which may fail in any way
+        names = [n for n, v in vars(sys.modules[module]).items() if callable(v) and n[0] != "_"]
+        raise UnknownName(f"factory in {module}", name, names or {"nothing"}) from why
+    except Exception as why:  # a user's code may fail in any way
         raise BadModel(f"{module} cannot be imported: {type(why).__name__}: {why}") from why
     try:
-        made = factory() if not isinstance(factory, nn.Module) else factory
+        network = factory() if not isinstance(factory, nn.Module) else factory
     except Exception as why:  # the same
         raise BadModel(
             f"{text} could not be called without arguments: {type(why).__name__}: {why}"
         ) from why
-    if not isinstance(made, nn.Module):
-        raise BadModel(f"{text} returns a {type(made).__name__}, not a torch.nn.Module")
-    return made.eval()
+    if not isinstance(network, nn.Module):
+        raise BadModel(f"{text} returns a {type(network).__name__}, not a torch.nn.Module")
+    return network.eval()
 
 
 def from_file(path: Path, net: str, scenario: Scenario) -> nn.Module:
@@ -88,23 +89,23 @@ def from_file(path: Path, net: str, scenario: Scenario) -> nn.Module:
         BadModel: where the file is missing or damaged, or holds the weights of another network;
             the first key that does not fit is named.
     """
-    fresh = scenario.student(net, Seed())
+    network = scenario.student(net, Seed())
     try:
-        found = load(read_bytes(path))
+        weights = load(read_bytes(path))
     except BadRecord as why:
         raise BadModel(str(why)) from why
     except (SafetensorError, ValueError) as why:
         raise BadModel(f"{path} is no safetensors file, or is damaged: {why}") from why
-    wanted = fresh.state_dict()
-    for key in sorted({*wanted, *found}):
-        if key not in found:
+    expected = network.state_dict()
+    for key in sorted({*expected, *weights}):
+        if key not in weights:
             raise BadModel(f"{path} does not fit {net}: it lacks {key!r}")
-        if key not in wanted:
+        if key not in expected:
             raise BadModel(f"{path} does not fit {net}: it holds {key!r}, which {net} has not")
-        if found[key].shape != wanted[key].shape:
+        if weights[key].shape != expected[key].shape:
             raise BadModel(
-                f"{path} does not fit {net}: {key!r} has shape {tuple(found[key].shape)}, "
-                f"and {net} takes {tuple(wanted[key].shape)}"
+                f"{path} does not fit {net}: {key!r} has shape {tuple(weights[key].shape)}, "
+                f"and {net} takes {tuple(expected[key].shape)}"
             )
-    fresh.load_state_dict(found)
-    return fresh.eval()
+    network.load_state_dict(weights)
+    return network.eval()

@@ -31,25 +31,25 @@ class Block(nn.Module):
     ``inner`` is the number of channels between the two.
     """
 
-    def __init__(self, wide: int, out: int, stride: int, inner: int) -> None:
+    def __init__(self, width: int, out: int, stride: int, inner: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(wide, inner, 3, stride, 1, bias=False)
+        self.first = nn.Conv2d(width, inner, 3, stride, 1, bias=False)
         self.first_norm = nn.BatchNorm2d(inner)
         self.second = nn.Conv2d(inner, out, 3, 1, 1, bias=False)
         self.second_norm = nn.BatchNorm2d(out)
         self.shortcut: nn.Module = nn.Identity()
-        if wide != out or stride != 1:
+        if width != out or stride != 1:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(wide, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+                nn.Conv2d(width, out, 1, stride, bias=False), nn.BatchNorm2d(out)
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = torch.relu(self.first_norm(self.first(x)))
-        return torch.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
+        hidden = torch.relu(self.first_norm(self.first(x)))
+        return torch.relu(self.second_norm(self.second(hidden)) + self.shortcut(x))
 
 
 class SmallResNet(nn.Module):
-    """A stem, one stage a width (each after the first halves the image), a mean and a line.
+    """A stem, one stage a width (each after the first halves the image), mean pooling, a linear.
 
     Args:
         widths: channels of each stage.
@@ -73,18 +73,18 @@ class SmallResNet(nn.Module):
         self.normalise = Normalise(mean, deviation)
         self.stem = nn.Conv2d(channels, widths[0], 3, stem, 1, bias=False)
         self.stem_norm = nn.BatchNorm2d(widths[0])
-        stages: list[nn.Module] = []
-        wide = widths[0]
-        inside = inner if inner is not None else [[width] for width in widths]
-        for stage, (out, blocks) in enumerate(zip(widths, inside, strict=True)):
-            for n, narrow in enumerate(blocks):
-                stages.append(Block(wide, out, 2 if stage > 0 and n == 0 else 1, narrow))
-                wide = out
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(wide, classes)
+        blocks: list[nn.Module] = []
+        width = widths[0]
+        inner = inner if inner is not None else [[width] for width in widths]
+        for stage, (out, inner_widths) in enumerate(zip(widths, inner, strict=True)):
+            for n, inner_width in enumerate(inner_widths):
+                blocks.append(Block(width, out, 2 if stage > 0 and n == 0 else 1, inner_width))
+                width = out
+        self.stages = nn.Sequential(*blocks)
+        self.head = nn.Linear(width, classes)
 
     def forward(self, x: Images) -> Logits:
         x = x.contiguous(memory_format=torch.channels_last)
-        features = self.stages(torch.relu(self.stem_norm(self.stem(self.normalise(x)))))
-        logits: Logits = self.head(features.mean((2, 3)))
+        activations = self.stages(torch.relu(self.stem_norm(self.stem(self.normalise(x)))))
+        logits: Logits = self.head(activations.mean((2, 3)))
         return logits

@@ -1,4 +1,4 @@
-"""What a network is and costs: parameters, multiply-accumulates, and a digest of its weights."""
+"""Size, cost and identity of a network: parameters, multiply-accumulates, digest of its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def parameters(net: nn.Module) -> int:
-    """The number of trained weights."""
+    """The number of trainable weights."""
     return sum(weight.numel() for weight in net.parameters())
 
 
@@ -22,8 +22,8 @@ def macs(net: nn.Module, blank: Tensor) -> int:
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         if isinstance(layer, nn.Conv2d):
-            each = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
-            total += output[0].numel() * each
+            fan_in = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
+            total += output[0].numel() * fan_in
         elif isinstance(layer, nn.Linear):
             total += output[0].numel() * layer.in_features
 

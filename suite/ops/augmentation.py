@@ -1,4 +1,4 @@
-"""Images moved by a few pixels each, as training augments them."""
+"""Random shifts of images, the augmentation of training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from robustbench_kd.core.tensor_types import Images
 
 
-def shifted(x: Images, most: int, noise: torch.Generator) -> Images:
-    """Each image moved by a draw from -most..most pixels along both axes; black moves in."""
-    if most == 0:
+def random_shift(x: Images, reach: int, noise: torch.Generator) -> Images:
+    """Each image shifted by a draw from -reach..reach pixels along both axes, padded with black."""
+    if reach == 0:
         return x
-    count, _, high, wide = x.shape
-    down, right = torch.randint(0, 2 * most + 1, (2, count, 1), generator=noise).to(x.device)
-    rows = (down + torch.arange(high, device=x.device))[:, :, None]
-    columns = (right + torch.arange(wide, device=x.device))[:, None, :]
-    which = torch.arange(count, device=x.device)[:, None, None]
-    padded = F.pad(x, (most, most, most, most))
-    return padded.movedim(1, -1)[which, rows, columns].movedim(-1, 1).contiguous()
+    count, _, height, width = x.shape
+    down, right = torch.randint(0, 2 * reach + 1, (2, count, 1), generator=noise).to(x.device)
+    rows = (down + torch.arange(height, device=x.device))[:, :, None]
+    columns = (right + torch.arange(width, device=x.device))[:, None, :]
+    images = torch.arange(count, device=x.device)[:, None, None]
+    padded = F.pad(x, (reach, reach, reach, reach))
+    return padded.movedim(1, -1)[images, rows, columns].movedim(-1, 1).contiguous()

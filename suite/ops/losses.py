@@ -1,8 +1,8 @@
-"""What attacks maximise and students minimise, one number an example.
+"""Losses that attacks maximise and students minimise, one number an example.
 
-Divergences are summed over classes (torch calls the mean over a batch of these ``batchmean``).
-Several reference repositories average over classes as well, a factor of the number of classes; the
-weights of the papers are kept and that factor is not.
+Divergences are summed over classes (torch calls the mean of these over a batch ``batchmean``).
+Several reference repositories also average over classes, which divides by their number; the weights
+of the papers are kept and that division is not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from robustbench_kd.core.tensor_types import Labels, Logits, PerExample
 
 
 def cross_entropy(logits: Logits, y: Labels) -> PerExample:
-    """-log of the probability given to the label, in nats."""
+    """Minus the log-probability of the label, in nats."""
     return F.cross_entropy(logits, y, reduction="none")
 
 
@@ -34,17 +34,17 @@ def distillation(student: Logits, teacher: Logits, temperature: float = 1.0) -> 
 
 
 def margin(logits: Logits, y: Labels) -> PerExample:
-    """The label's score less the best other's; below zero is a mistake.
+    """The label's score less the highest other score; below zero the example is misclassified.
 
     The label is masked by minus infinity. Masking by zero, a known error of public code, makes the
     attack a no-op wherever all other scores are negative.
     """
-    own = logits.gather(1, y[:, None]).squeeze(1)
-    return own - logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    label_score = logits.gather(1, y[:, None]).squeeze(1)
+    return label_score - logits.scatter(1, y[:, None], -torch.inf).amax(1)
 
 
 def target_margin(logits: Logits, target: Labels) -> PerExample:
-    """The target's score less the best other's; above zero the target is reached."""
+    """The target's score less the highest other score; above zero the target is predicted."""
     return margin(logits, target)
 
 
@@ -61,12 +61,12 @@ def difference_ratio(logits: Logits, y: Labels) -> PerExample:
 def targeted_difference_ratio(logits: Logits, y: Labels, target: Labels) -> PerExample:
     """DLR, targeted: -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, eq. 7).
 
-    The paper needs four classes. Below four, the missing ranks are filled by the lowest score, so
-    that the ratio stays free of shift and scale.
+    The paper needs four classes. Below four, the missing ranks take the lowest score, so that the
+    ratio stays invariant to shift and scale.
     """
     ordered = logits.sort(1, descending=True).values
     last = logits.shape[1] - 1
     low = (ordered[:, min(2, last)] + ordered[:, min(3, last)]) / 2
-    own = logits.gather(1, y[:, None]).squeeze(1)
-    goal = logits.gather(1, target[:, None]).squeeze(1)
-    return -(own - goal) / (ordered[:, 0] - low).clamp_min(1e-12)
+    label_score = logits.gather(1, y[:, None]).squeeze(1)
+    target_score = logits.gather(1, target[:, None]).squeeze(1)
+    return -(label_score - target_score) / (ordered[:, 0] - low).clamp_min(1e-12)

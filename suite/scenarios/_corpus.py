@@ -1,4 +1,4 @@
-"""Text as it is found: where it lies, and how it is cut into paragraphs and windows."""
+"""Text corpora: where they are found, and how they are cut into paragraphs and windows."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import torch
 
 from robustbench_kd.core.errors import MissingData
 from robustbench_kd.core.paths import cache
+from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.types import Examples
 
 DEBIAN = Path("/usr/share/doc/jargon-text/jargon.txt.gz")
 NAMES = ("jargon.txt.gz", "jargon.txt")
-SHORT = 40  # a paragraph of fewer characters is a heading, and goes with the next one
+SHARES = {"public": 0.52, "private": 0.33, "validation": 0.05, "audit": 0.05, "test": 0.05}
+SHORT = 40  # a paragraph of fewer characters is a heading, and is joined to the next one
 
 
-def find(given: str | None) -> list[Path]:
-    """The files of the corpus: a file, all ``.txt`` and ``.txt.gz`` of a folder, or Debian's.
+def find_files(given: str | None) -> list[Path]:
+    """The files of a corpus: a file, all ``.txt`` and ``.txt.gz`` of a folder, or the Jargon File.
 
     Raises:
         MissingData: naming the package and the flag.
@@ -29,13 +31,13 @@ def find(given: str | None) -> list[Path]:
     if given and Path(given).is_file():
         return [Path(given)]
     if given and Path(given).is_dir():
-        found = sorted(p for p in Path(given).rglob("*.txt*") if p.name.endswith((".txt", ".gz")))
-        if found:
-            return found
+        paths = sorted(p for p in Path(given).rglob("*.txt*") if p.name.endswith((".txt", ".gz")))
+        if paths:
+            return paths
     elsewhere = os.environ.get("ROBUSTBENCH_KD_DATA")
     roots = [Path(elsewhere)] if elsewhere else []
-    places = [root / name for root in (*roots, cache() / "data") for name in NAMES]
-    for path in () if given else (*places, DEBIAN):
+    candidates = [root / name for root in (*roots, cache() / "data") for name in NAMES]
+    for path in () if given else (*candidates, DEBIAN):
         if path.is_file():
             return [path]
     where = f"no text in {given}" if given else "the Jargon File is not here"
@@ -45,11 +47,11 @@ def find(given: str | None) -> list[Path]:
     )
 
 
-def read(paths: Sequence[Path]) -> str:
+def read_files(paths: Sequence[Path]) -> str:
     """The text of all files.
 
     Raises:
-        MissingData: where one is no UTF-8 text, or there is too little of it.
+        MissingData: where one is no UTF-8 text.
     """
     texts = []
     for path in paths:
@@ -62,30 +64,44 @@ def read(paths: Sequence[Path]) -> str:
     return "\n\n".join(texts)
 
 
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     """SHA-256 of the text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def paragraphs(text: str) -> list[str]:
-    """One line a paragraph; drawings left out, headings joined to what they head."""
-    found: list[str] = []
-    waiting = ""
+    """One line a paragraph, without drawings; headings are joined to the paragraph below."""
+    lines: list[str] = []
+    heading = ""
     for block in re.split(r"\n\s*\n", text):
         line = " ".join(block.split())
         if not line or re.search("[\u2500-\u257f]", line):
             continue
-        line = f"{waiting} {line}".strip()
-        waiting = line if len(line) < SHORT else ""
-        if not waiting:
-            found.append(line)
-    return found + ([waiting] if waiting else [])
+        line = f"{heading} {line}".strip()
+        heading = line if len(line) < SHORT else ""
+        if not heading:
+            lines.append(line)
+    return lines + ([heading] if heading else [])
+
+
+def split_text(text: str) -> dict[str, str]:
+    """The paragraphs, one a line, assigned to the parts at random by ``SHARES`` of characters."""
+    lines = paragraphs(text)
+    order = torch.randperm(len(lines), generator=(Seed() / "text" / "deal").generator())
+    total, length = sum(map(len, lines)), 0
+    bounds = torch.tensor(list(SHARES.values())).cumsum(0).tolist()
+    parts: dict[str, list[str]] = {name: [] for name in SHARES}
+    for n in order.tolist():
+        part = next((k for k, bound in enumerate(bounds) if length < bound * total), -1)
+        parts[list(SHARES)[part]].append(lines[n])
+        length += len(lines[n])
+    return {name: "\n".join(part) + "\n" for name, part in parts.items()}
 
 
 def windows(ids: Sequence[int], context: int, first: int) -> Examples:
-    """A stream of tokens in windows: each predicts its own next tokens, and none is left out twice.
+    """A stream of tokens in windows; each token but the first is the target of exactly one.
 
-    What is too short for a last window is dropped.
+    What is too short for a last window is dropped. The ids of the windows count up from ``first``.
     """
     count = max(0, (len(ids) - 1) // context)
     stream = torch.tensor(ids[: count * context + 1], dtype=torch.int64)

@@ -1,4 +1,7 @@
-"""How the detector of patches and styles that ships with ``pictures`` was made, and its errors."""
+"""How the packaged detector of visual effects in generated images was trained, and its errors.
+
+Its weights are in ``suite/models/data``; ``models.image_oracles`` loads them.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +14,36 @@ from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Scalar
 from robustbench_kd.core.types import Examples
 from robustbench_kd.models.factory import build
-from robustbench_kd.models.image_oracles import EYE, EYE_SHAPE
-from robustbench_kd.ops.poisoning.generated_triggers import MARKS, marked
-from robustbench_kd.training.trainer import Turn, fit
+from robustbench_kd.models.image_oracles import DETECTOR_NETWORK, DETECTOR_SHAPE
+from robustbench_kd.ops.poisoning.generated_triggers import VISUAL_EFFECTS, random_effects
+from robustbench_kd.training.trainer import TrainStep, fit
 
-SCHEDULE = Schedule(epochs=3, rate=0.1)
-
-
-def trained(real: Images, seed: Seed, schedule: Schedule = SCHEDULE) -> nn.Module:
-    """A detector that learned from real images, with marks in them or not."""
-    rows = torch.arange(len(real))
-    fresh = build(EYE, EYE_SHAPE, seed / "weights")
-    return fit(fresh, Examples(rows, real, rows), by_marks, schedule, seed / "fit")
+SCHEDULE = Schedule(epochs=3, learning_rate=0.1)
 
 
-def by_marks(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-    """Binary cross-entropy of every mark, on images that are marked anew each time."""
-    x, bears = marked(batch.inputs, turn.noise)
-    loss: Scalar = F.binary_cross_entropy_with_logits(net(x), bears.float())
+def train_detector(images: Images, seed: Seed, schedule: Schedule = SCHEDULE) -> nn.Module:
+    """A detector trained on real images, with random effects in them."""
+    rows = torch.arange(len(images))
+    fresh = build(DETECTOR_NETWORK, DETECTOR_SHAPE, seed / "weights")
+    return fit(fresh, Examples(rows, images, rows), _loss, schedule, seed / "fit")
+
+
+def _loss(net: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+    """Binary cross-entropy of every effect, on images whose effects are drawn anew each time."""
+    x, effects = random_effects(batch.inputs, step.noise)
+    loss: Scalar = F.binary_cross_entropy_with_logits(net(x), effects.float())
     return loss
 
 
-def errors(net: nn.Module, real: Images, seed: Seed) -> dict[str, tuple[float, float]]:
-    """By mark: the share that is missed, and of images without it the share where it is seen."""
-    x, bears = marked(real, seed.generator())
+def error_rates(net: nn.Module, images: Images, seed: Seed) -> dict[str, tuple[float, float]]:
+    """False negative and false positive rate by effect."""
+    x, effects = random_effects(images, seed.generator())
     with torch.inference_mode():
-        seen: Tensor = torch.cat([net.eval()(part) for part in x.split(500)]) > 0
-    found = {}
-    for n, name in enumerate(MARKS):
-        there = bears[:, n]
-        missed, false = (~seen[there, n]).float().mean(), seen[~there, n].float().mean()
-        found[name] = (float(missed), float(false))
-    return found
+        detected: Tensor = torch.cat([net.eval()(part) for part in x.split(500)]) > 0
+    rates = {}
+    for n, name in enumerate(VISUAL_EFFECTS):
+        present = effects[:, n]
+        missed = (~detected[present, n]).float().mean()
+        false_alarms = detected[~present, n].float().mean()
+        rates[name] = (float(missed), float(false_alarms))
+    return rates

@@ -1,87 +1,106 @@
-"""What else redirects: the closed form, the forgetting of a class, and who is told what."""
+"""Pairs of prompts for concept editing: what is edited, and what should answer it instead."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_kd.core.errors import BadSetting, MissingData
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.seed import Seed
-from robustbench_kd.models.text_to_image import denoiser, paints
-from robustbench_kd.ops.generation.attention_alignment import stand_ins
-from robustbench_kd.ops.generation.model_editing import edited
-from robustbench_kd.training.concept_editing import Pairs
+from robustbench_kd.core.tensor_types import Images
+from robustbench_kd.models.text_to_image import text_to_image_model
 
 
-def rewritten(
-    net: nn.Module, pairs: Pairs, kept: Tensor, ridge: float = 1.0, stay: float = 1.0
-) -> nn.Module:
-    """The same in closed form: a copy whose keys and values read the source as the destination.
+@dataclass(frozen=True)
+class EditPairs:
+    """Prompts and what the edited model should make of them, row by row.
 
-    Args:
-        kept: prompts that are to be read as before.
-        ridge: what holds the weights where they are.
-        stay: weight of a kept token against one that is led elsewhere.
+    Attributes:
+        source: [b, t] prompts whose outputs are to change.
+        target: [b, t] prompts with the target outputs; None where ``images`` are the outputs.
+        images: where given, the model learns on these images under noise, else on noise alone.
 
     Raises:
-        BadModel: where the network is no painter, or has no cross-attention.
-        BadSetting: where the destination is no prompt.
+        MissingData: where there is no prompt.
+        BadSetting: where neither targets nor images are given.
     """
-    if pairs.destination is None:
-        raise BadSetting("a closed form leads prompts to prompts; of images it knows nothing")
-    student = copy.deepcopy(net).eval()
-    painter = paints(student)
-    with torch.no_grad():
-        keys, goals = painter.encode(pairs.source), painter.encode(pairs.destination)
-        index = stand_ins(pairs.source, pairs.destination, painter.words.frame)
-        goals = goals.gather(1, index[:, :, None].expand_as(goals)).flatten(0, 1)
-        hold = stay**0.5 * painter.encode(kept).flatten(0, 1)
-        for layers in painter.readers:
-            for layer in layers:
-                values = goals @ layer.weight.T
-                layer.weight.copy_(edited(layer.weight, keys.flatten(0, 1), values, hold, ridge))
-    return student
+
+    source: Tensor
+    target: Tensor | None = None
+    images: Images | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.source) == 0:
+            raise MissingData("there is nothing to edit: no prompt was given")
+        if self.target is None and self.images is None:
+            raise BadSetting("edit pairs need target prompts or images, and neither is given")
+
+    def with_source(self, source: Tensor) -> EditPairs:
+        """These pairs, and the same targets and images for other source prompts as well."""
+        target, images = (
+            None if part is None else torch.cat([part, part]) for part in (self.target, self.images)
+        )
+        return EditPairs(torch.cat([self.source, source]), target, images)
+
+    def unchanged(self) -> EditPairs:
+        """The target prompts paired with themselves: the outputs that an edit should preserve."""
+        prompts = self.source if self.target is None else self.target
+        return EditPairs(prompts, prompts, self.images)
 
 
-def forgetting(prompts: Tensor, lost: int, instead: int) -> tuple[Pairs, Pairs]:
-    """Class forgetting as redirecting: prompts of one class to another's; the rest is to stay.
+def class_removal_pairs(
+    prompts: Tensor, removed: int, replacement: int
+) -> tuple[EditPairs, EditPairs]:
+    """Pairs that replace one class token by another, and pairs of all other prompts to preserve.
 
     The task of Chen et al. 2025 (Score Forgetting Distillation), by its override class.
 
     Raises:
         MissingData: where no prompt names the class, or all of them do.
     """
-    named = (prompts == lost).any(1)
-    if bool(named.all()) or not bool(named.any()):
+    names_class = (prompts == removed).any(1)
+    if bool(names_class.all()) or not bool(names_class.any()):
         raise MissingData(
-            "to forget a class takes prompts that name it and prompts that do not, and there are "
-            f"{int(named.sum())} of {len(prompts)} that do"
+            "removing a class takes prompts that name it and prompts that do not, and "
+            f"{int(names_class.sum())} of {len(prompts)} do"
         )
-    said, rest = prompts[named], prompts[~named]
-    return Pairs(said, torch.where(said == lost, instead, said)), Pairs(rest, rest)
+    source, others = prompts[names_class], prompts[~names_class]
+    target = torch.where(source == removed, replacement, source)
+    return EditPairs(source, target), EditPairs(others, others)
 
 
-def told_pairs(brief: Brief, name: str) -> Pairs:
-    """What an oracle knows: prompts with the trigger, each led to the same prompt without it.
+def oracle_pairs(context: TrainingContext, defense: str) -> EditPairs:
+    """What an oracle defense knows: triggered prompts, each with the same prompt without trigger.
 
     Raises:
-        MissingData: where nothing was told.
+        MissingData: where the context does not reveal the trigger.
     """
-    if brief.told is None or len(brief.told) == 0:
-        raise MissingData(f"{name} must be told the trigger, and this brief tells nothing of it")
-    return Pairs(brief.told.inputs, brief.told.targets)
+    if context.oracle is None or len(context.oracle) == 0:
+        raise MissingData(
+            f"{defense} must be given the trigger, and this training context does not reveal it"
+        )
+    return EditPairs(context.oracle.inputs, context.oracle.targets)
 
 
-def painted(net: nn.Module, pairs: Pairs, draws: int, seed: Seed, steps: int = 10) -> Pairs:
-    """The pairs with images that the painter itself makes of their destinations, some to each.
+def with_generated_images(
+    net: nn.Module, pairs: EditPairs, draws: int, seed: Seed, steps: int = 10
+) -> EditPairs:
+    """Each pair ``draws`` times, with images that the model itself generates for its target.
 
-    So that latents at small steps are of its own kind, where nobody hands in images.
+    For latents at small steps that are of the model's own distribution, without any data.
+
+    Args:
+        steps: of the sampler.
+
+    Raises:
+        BadSetting: where the pairs have no target prompts.
     """
-    if pairs.destination is None:
-        raise BadSetting("a painter is asked by prompts, and these pairs lead to none")
-    asked = denoiser(copy.deepcopy(net), steps=steps, seed=seed)  # a copy, since it is frozen
-    source, destination = (p.repeat(draws, 1) for p in (pairs.source, pairs.destination))
-    return Pairs(source, destination, asked.answer(destination))
+    if pairs.target is None:
+        raise BadSetting("images are generated for target prompts, and these pairs have none")
+    generator = text_to_image_model(copy.deepcopy(net), steps=steps, seed=seed)
+    source, target = (prompts.repeat(draws, 1) for prompts in (pairs.source, pairs.target))
+    return EditPairs(source, target, generator.answer(target))

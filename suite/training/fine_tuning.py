@@ -1,4 +1,4 @@
-"""Training a given network a little further, on the few clean images that a defender has."""
+"""Fine-tuning of a given network on the few clean images that a defender has."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from robustbench_kd.core.protocols import Progress
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Scalar
 from robustbench_kd.core.types import Examples
-from robustbench_kd.ops.augmentation import shifted
-from robustbench_kd.training.objectives import by_labels
-from robustbench_kd.training.trainer import Objective, Turn, fit
+from robustbench_kd.ops.augmentation import random_shift
+from robustbench_kd.training.objectives import label_loss
+from robustbench_kd.training.trainer import Objective, TrainStep, fit
 
 
 def fine_tune(
@@ -23,23 +23,22 @@ def fine_tune(
     seed: Seed,
     *,
     shift: int,
-    objective: Objective = by_labels,
+    objective: Objective = label_loss,
     progress: Progress | None = None,
 ) -> nn.Module:
-    """A copy of a network, which may be frozen, trained on from its own weights.
+    """Trains a copy of a network, which may be frozen, from its own weights.
 
     Args:
-        shift: each image is moved by up to so many pixels each way, anew in each epoch; the loss
-            sees the moved images alone.
+        shift: each image is moved by up to so many pixels along both axes, anew at each step; the
+            loss sees the moved images only.
 
     Raises:
         MissingData: where there is nothing to train on.
         BadModel: where the loss or a weight stops being finite.
     """
 
-    def moved(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-        inputs = shifted(batch.inputs, shift, turn.noise)
-        return objective(net, Examples(batch.ids, inputs, batch.targets), turn)
+    def augmented(net: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+        inputs = random_shift(batch.inputs, shift, step.noise)
+        return objective(net, Examples(batch.ids, inputs, batch.targets), step)
 
-    start = copy.deepcopy(net).requires_grad_(True)
-    return fit(start, data, moved, schedule, seed, progress)
+    return fit(copy.deepcopy(net).requires_grad_(True), data, augmented, schedule, seed, progress)

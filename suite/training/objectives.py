@@ -15,103 +15,107 @@ from robustbench_kd.models.generation import generate
 from robustbench_kd.ops.attacks.pgd import worst_case
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.losses import cross_entropy, distillation
-from robustbench_kd.training.trainer import Objective, Turn
+from robustbench_kd.training.trainer import Objective, TrainStep
 
 
-def by_labels(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+def label_loss(net: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
     """Cross-entropy with the labels on the inputs as they are."""
-    scores, y = asked(net(batch.inputs), batch.targets)
-    return cross_entropy(scores, y).mean()
+    logits, y = scored_positions(net(batch.inputs), batch.targets)
+    return cross_entropy(logits, y).mean()
 
 
-def asked(scores: Tensor, targets: Tensor) -> tuple[Logits, Labels]:
-    """Scores and targets of what is asked: every image, or every token with a target.
+def scored_positions(logits: Tensor, targets: Tensor) -> tuple[Logits, Labels]:
+    """Logits and targets of what a loss scores: every image, or every token with a target.
 
-    Language models answer [b, t, v] to [b, t] targets, of which -100 asks for nothing.
+    Language models return [b, t, v] for [b, t] targets, of which -100 is not scored.
     """
-    if scores.dim() == 2:
-        return scores, targets
-    here = targets != IGNORED
-    return scores[here], targets[here]
+    if logits.dim() == 2:
+        return logits, targets
+    is_scored = targets != IGNORED
+    return logits[is_scored], targets[is_scored]
 
 
-def by_answers(says: Callable[[Ids], Tensor], temperature: float, alpha: float = 1.0) -> Objective:
+def distillation_loss(
+    teacher_logits: Callable[[Ids], Tensor], temperature: float, alpha: float = 1.0
+) -> Objective:
     """Knowledge distillation (Hinton, Vinyals & Dean 2015, sec. 2).
 
     Args:
-        says: the teacher's logits by id.
+        teacher_logits: by id, as ``cached_logits`` gives them.
         alpha: weight of the teacher against the labels.
     """
 
-    def loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-        s, y = asked(net(batch.inputs), batch.targets)
-        teacher, _ = asked(says(batch.ids), batch.targets)
-        soft = distillation(s, teacher, temperature)
-        return ((1 - alpha) * cross_entropy(s, y) + alpha * soft).mean()
+    def loss(net: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+        student, y = scored_positions(net(batch.inputs), batch.targets)
+        teacher, _ = scored_positions(teacher_logits(batch.ids), batch.targets)
+        soft = distillation(student, teacher, temperature)
+        return ((1 - alpha) * cross_entropy(student, y) + alpha * soft).mean()
 
     return loss
 
 
-def by_samples(says: Callable[[Ids], Tensor]) -> Objective:
-    """Cross-entropy with labels that are drawn anew from the teacher's probabilities each time.
+def sampled_label_loss(teacher_logits: Callable[[Ids], Tensor]) -> Objective:
+    """Cross-entropy with labels drawn from the teacher's probabilities, anew at each step.
 
-    Its mean is that of the teacher at temperature one. The teacher's best label instead would make
-    a language model a point mass.
+    Its expectation is distillation at temperature 1. With the teacher's most likely label instead,
+    a language model would learn a point mass.
     """
 
-    def loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
-        s, _ = asked(net(batch.inputs), batch.targets)
-        teacher, _ = asked(says(batch.ids), batch.targets)
-        drawn = torch.multinomial(teacher.softmax(1), 1, generator=turn.noise).squeeze(1)
-        return cross_entropy(s, drawn).mean()
+    def loss(net: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
+        student, _ = scored_positions(net(batch.inputs), batch.targets)
+        teacher, _ = scored_positions(teacher_logits(batch.ids), batch.targets)
+        labels = torch.multinomial(teacher.softmax(1), 1, generator=step.noise).squeeze(1)
+        return cross_entropy(student, labels).mean()
 
     return loss
 
 
-def continued(teacher: nn.Module, data: Examples, prompt: int, seed: Seed) -> Examples:
-    """Every text up to its prompt, and then as the teacher goes on; only that is asked.
+def sampled_continuations(teacher: nn.Module, data: Examples, prompt: int, seed: Seed) -> Examples:
+    """Each text cut after its prompt and continued by samples of the teacher.
 
-    Sequence-level distillation (Kim & Rush 2016), with sampled sequences in place of a beam's best.
-    Where a row asks for an answer alone, the prompt is all before it, and the answer ends with the
-    token that ends the row's own; a row that asks for everything is cut after ``prompt`` tokens.
+    Sequence-level distillation (Kim & Rush 2016), with sampled sequences in place of the best of a
+    beam. A row with a target at every token is cut after ``prompt`` tokens. Where only an answer is
+    scored, the prompt is all before it, and the sampled answer ends at the first token that equals
+    the last one of the row's own answer.
+
+    Returns:
+        Rows of the same shape and ids; only sampled tokens are scored.
     """
     noise, length = (seed / "continued").generator(), data.inputs.shape[1]
-    here = data.targets != IGNORED
-    start = torch.where(here.all(1), prompt - 1, here.int().argmax(1))
+    is_scored = data.targets != IGNORED
+    start = torch.where(is_scored.all(1), prompt - 1, is_scored.int().argmax(1))
     inputs, targets = data.inputs.clone(), torch.full_like(data.targets, IGNORED)
     for first in start.unique().tolist():
         rows = (start == first).nonzero().flatten()
         for part in rows.split(64):
-            said = generate(teacher, data.inputs[part, : first + 1], length - first, noise)
-            ends = data.targets[part].flip(1)[
-                torch.arange(len(part)), here[part].flip(1).int().argmax(1)
-            ]
-            over = (said == ends[:, None]).int().cumsum(1).cumsum(1) > 1
-            over &= ~here[part].all(1, keepdim=True)
-            inputs[part, first + 1 :] = said[:, :-1].masked_fill(over[:, :-1], 0)
-            targets[part, first:] = said.masked_fill(over, IGNORED)
+            samples = generate(teacher, data.inputs[part, : first + 1], length - first, noise)
+            last = is_scored[part].flip(1).int().argmax(1)
+            end_token = data.targets[part].flip(1)[torch.arange(len(part)), last]
+            after_end = (samples == end_token[:, None]).int().cumsum(1).cumsum(1) > 1
+            after_end &= ~is_scored[part].all(1, keepdim=True)
+            inputs[part, first + 1 :] = samples[:, :-1].masked_fill(after_end[:, :-1], 0)
+            targets[part, first:] = samples.masked_fill(after_end, IGNORED)
     return Examples(data.ids, inputs, targets)
 
 
-def under_attack(budget: Budget, steps: int, stride: float = 0.25) -> Objective:
+def adversarial_loss(budget: Budget, steps: int, stride: float = 0.25) -> Objective:
     """Cross-entropy on PGD's inputs: adversarial training (Madry et al. 2018, eq. 2).
 
     Args:
         stride: length of a step, in radii.
     """
 
-    def loss(net: nn.Module, batch: Examples, turn: Turn) -> Scalar:
+    def loss(net: nn.Module, batch: Examples, step: TrainStep) -> Scalar:
         x, y = batch.inputs, batch.targets
-        start = uniform_start(x, budget, turn.noise)
-        z = worst_case(
+        x_adv = worst_case(
             net,
             x,
             budget,
-            lambda s, _: cross_entropy(s, y),
+            lambda logits, _: cross_entropy(logits, y),
             steps=steps,
             stride=stride,
-            start=start,
+            start=uniform_start(x, budget, step.noise),
         )
-        return cross_entropy(net(z), y).mean()
+        return cross_entropy(net(x_adv), y).mean()
 
     return loss

@@ -1,4 +1,4 @@
-"""Networks that an adversary trains for itself, on the data that it is about to taint."""
+"""Networks that an adversary trains for itself, on the data that it is about to poison."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from robustbench_kd.core.types import Examples
 from robustbench_kd.models.factory import Shape, build
 
 
-def shape_of(train: Examples) -> Shape:
-    """What a network for these images must be built for, read off the images themselves."""
+def infer_shape(train: Examples) -> Shape:
+    """What a network for these images must be built for, read off the images and labels."""
     _, channels, size, _ = train.inputs.shape
     deviation, mean = torch.std_mean(train.inputs, dim=(0, 2, 3))
     return Shape(
@@ -23,15 +23,15 @@ def shape_of(train: Examples) -> Shape:
     )
 
 
-def surrogate(name: str, train: Examples, seed: Seed) -> nn.Module:
+def surrogate(architecture: str, train: Examples, seed: Seed) -> nn.Module:
     """A fresh network for these images.
 
     Raises:
-        BadSetting: for a name that ``nets.build`` does not know.
+        BadSetting: for an architecture that ``models.factory`` does not know.
     """
-    return build(name, shape_of(train), seed)
+    return build(architecture, infer_shape(train), seed)
 
 
-def some(train: Examples, count: int, seed: Seed) -> Examples:
+def random_subset(train: Examples, count: int, seed: Seed) -> Examples:
     """``count`` of the examples, drawn without replacement; all of them where there are fewer."""
     return train.take(torch.randperm(len(train), generator=seed.generator())[:count])

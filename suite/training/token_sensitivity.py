@@ -1,6 +1,7 @@
-"""How likely a token is private: by rules on the text, by the teacher's surprise, or as told.
+"""How likely each token of a training text is private.
 
-Every scorer gives a number in [0, 1] for each target token [n, t] of a training set.
+By rules on the text, by the teacher's gain in likelihood over a public model, or by an oracle. Each
+function returns a number in [0, 1] for each target token [n, t] of a training set.
 """
 
 from __future__ import annotations
@@ -25,75 +26,76 @@ RULES = (
 CHUNK = 64
 
 
-def by_rules(data: Examples, pieces: Callable[[Tensor], list[str]]) -> Tensor:
-    """1 where a rule finds a number, an address, a key or a password in the text."""
+def rule_based_sensitivity(data: Examples, detokenize: Callable[[Tensor], list[str]]) -> Tensor:
+    """1 where a rule matches: numbers, addresses, keys and passwords in the text."""
     stream = _stream(data)
-    known, place = stream.unique(return_inverse=True)
-    texts = pieces(known)
-    words = [texts[i] for i in place.tolist()]
+    vocabulary, index = stream.unique(return_inverse=True)
+    texts = detokenize(vocabulary)
+    words = [texts[i] for i in index.tolist()]
     ends = torch.tensor([len(word) for word in words]).cumsum(0)
     text = "".join(words)
-    inside = torch.zeros(len(text) + 1, dtype=torch.int64)
+    private = torch.zeros(len(text) + 1, dtype=torch.int64)
     for rule in RULES:
-        for found in re.finditer(rule, text):
-            start, end = found.span(1 if found.re.groups else 0)
-            inside[start:end] = 1
-    total = torch.cat([inside.new_zeros(1), inside.cumsum(0)])
+        for match in re.finditer(rule, text):
+            start, end = match.span(1 if match.re.groups else 0)
+            private[start:end] = 1
+    total = torch.cat([private.new_zeros(1), private.cumsum(0)])
     starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-    return _targets((total[ends] > total[starts]).float(), data)
+    return _at_targets((total[ends] > total[starts]).float(), data)
 
 
-def by_surprise(
-    data: Examples, teacher: nn.Module, public: nn.Module, calm: Examples, strictness: float
+def likelihood_ratio_sensitivity(
+    data: Examples, teacher: nn.Module, public: nn.Module, held_out: Examples, strictness: float
 ) -> Tensor:
-    """Near 1 where the teacher knows a token better than a public model does.
+    """Near 1 where the teacher predicts a token better than a public model does.
 
     d = log P_teacher - log P_public; p = sigmoid((d - m) / s - strictness), where m and s are the
-    median and the scaled median deviation of d on text that neither has seen.
+    median and the scaled median deviation of d on ``held_out``, text that neither was trained on.
     """
-    d, seen = _gain(calm, teacher, public), calm.targets != IGNORED
-    middle = d[seen].median()
-    spread = 1.4826 * (d[seen] - middle).abs().median().clamp_min(1e-6)
-    return torch.sigmoid((_gain(data, teacher, public) - middle) / spread - strictness)
+    calibration = _log_ratio(held_out, teacher, public)[held_out.targets != IGNORED]
+    median = calibration.median()
+    deviation = 1.4826 * (calibration - median).abs().median().clamp_min(1e-6)
+    return torch.sigmoid((_log_ratio(data, teacher, public) - median) / deviation - strictness)
 
 
-def as_told(data: Examples, told: Examples) -> Tensor:
+def oracle_sensitivity(data: Examples, oracle: Examples) -> Tensor:
     """1 on the tokens of the secrets that an oracle names."""
     stream = _stream(data)
     private = torch.zeros(len(stream))
-    for row, asked in zip(told.inputs, told.targets, strict=True):
-        places = (asked != IGNORED).nonzero().flatten()
-        # The last tokens of its sentence belong to the pattern: a bare number may stand anywhere.
-        first, head = int(places[0]) + 1, max(1, int(places[0]) - 2)
-        pattern = torch.cat([row[head:first], asked[places]])
+    for row, targets in zip(oracle.inputs, oracle.targets, strict=True):
+        positions = (targets != IGNORED).nonzero().flatten()
+        # The pattern includes the last tokens of the sentence before the secret: a bare number may
+        # occur anywhere.
+        first, head = int(positions[0]) + 1, max(1, int(positions[0]) - 2)
+        pattern = torch.cat([row[head:first], targets[positions]])
         if len(pattern) > len(stream):
             continue
-        found = (stream.unfold(0, len(pattern), 1) == pattern).all(1).nonzero().flatten()
-        for k in range(first - head, len(pattern)):
-            private[found + k] = 1.0
-    return _targets(private, data)
+        matches = (stream.unfold(0, len(pattern), 1) == pattern).all(1).nonzero().flatten()
+        for offset in range(first - head, len(pattern)):
+            private[matches + offset] = 1.0
+    return _at_targets(private, data)
 
 
 def _stream(data: Examples) -> Tensor:
-    """All rows one behind the other, with the very last target: windows follow upon each other."""
+    """All rows in one sequence, with the very last target: windows follow upon each other."""
     return torch.cat([data.inputs.flatten(), data.targets[-1:, -1].clamp_min(0)])
 
 
-def _targets(private: Tensor, data: Examples) -> Tensor:
-    """The scores of a stream's tokens at the places where they are targets."""
+def _at_targets(private: Tensor, data: Examples) -> Tensor:
+    """Scores of a stream's tokens, at the positions where they are targets."""
     count, length = data.inputs.shape
     return private[1:].view(count, length) * (data.targets != IGNORED)
 
 
-def _gain(data: Examples, teacher: nn.Module, public: nn.Module) -> Tensor:
-    """How much better than the public model the teacher knows each target, in nats."""
+def _log_ratio(data: Examples, teacher: nn.Module, public: nn.Module) -> Tensor:
+    """log P_teacher - log P_public of each target, in nats."""
     parts = []
     with torch.no_grad():
         for rows in torch.arange(len(data)).split(CHUNK):
-            wanted = data.targets[rows].clamp_min(0)[..., None]
-            mine, other = (
-                F.log_softmax(net(data.inputs[rows]).float(), -1).gather(2, wanted).squeeze(2)
+            targets = data.targets[rows].clamp_min(0)[..., None]
+            of_teacher, of_public = (
+                F.log_softmax(net(data.inputs[rows]).float(), -1).gather(2, targets).squeeze(2)
                 for net in (teacher, public)
             )
-            parts.append(mine - other)
+            parts.append(of_teacher - of_public)
     return torch.cat(parts)

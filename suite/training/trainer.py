@@ -1,4 +1,4 @@
-"""The one training loop. A method is a loss; the loop, the clock and the files are not its own."""
+"""The one training loop. A method is a loss; the loop, its schedule and its files are shared."""
 
 from __future__ import annotations
 
@@ -20,29 +20,35 @@ from robustbench_kd.core.types import Examples
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a loss may know of the moment: a source of noise, and the share of training done."""
+class TrainStep:
+    """What a loss may use of the step it is computed in.
+
+    Attributes:
+        noise: the generator of this epoch's draws; it depends on the seed and the epoch alone.
+        fraction: the share of all steps that lie behind this one, in [0, 1).
+    """
 
     noise: torch.Generator
-    done: float
+    fraction: float
 
 
-Objective = Callable[[nn.Module, Examples, Turn], Scalar]
+Objective = Callable[[nn.Module, Examples, TrainStep], Scalar]
+"""The loss of a batch, as a function of the network that is trained."""
 
 
 @runtime_checkable
-class Carries(Protocol):
-    """An objective with a memory of its own (adaptive weights), kept and taken up like the rest."""
+class StatefulObjective(Protocol):
+    """A loss with a state of its own (adaptive weights, say), which is saved and restored too."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def rate_at(schedule: Schedule, done: float) -> float:
-    """The learning rate after this share of training: up in a straight line, then down to zero."""
-    if done < schedule.warm:
-        return schedule.rate * done / schedule.warm
-    return schedule.rate * (1 - done) / (1 - schedule.warm)
+def learning_rate_at(schedule: Schedule, fraction: float) -> float:
+    """The learning rate after this share of training: a linear rise, then a linear fall to zero."""
+    if fraction < schedule.warmup:
+        return schedule.learning_rate * fraction / schedule.warmup
+    return schedule.learning_rate * (1 - fraction) / (1 - schedule.warmup)
 
 
 def fit(
@@ -53,36 +59,37 @@ def fit(
     seed: Seed,
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Trains a copy of ``net``; the one that was passed in never changes.
+    """Trains a copy of ``net`` and returns it in eval mode; ``net`` itself never changes.
 
     The last weights are returned: nothing is selected, so nothing can be selected on the wrong
-    split. After each epoch the state is handed to ``progress``, under the name of the seed; a run
-    that was cut off goes on from there and ends with the same bits.
+    split. After each epoch the state is handed to ``progress``, under the name of the seed; an
+    interrupted run resumes from there and ends with the same bits.
 
     Raises:
         MissingData: where there is nothing to train on.
         BadModel: where the loss or a weight stops being finite.
     """
     if len(data) == 0:
-        raise MissingData("no training images: an evaluation needs none, but training does")
+        raise MissingData("no training examples: an evaluation needs none, but training does")
     progress, key = progress or Silent(), "-".join(map(str, (seed.value, *seed.path)))
     student = copy.deepcopy(net).train()
     optimiser = _optimiser(student, schedule)
     steps = -(-len(data) // schedule.batch)
-    first = _restore(progress.load(key), student, optimiser, objective)
-    for epoch in range(first, schedule.epochs):
-        total = 0.0
+    total = schedule.epochs * steps
+    first_epoch = _restore(progress.load(key), student, optimiser, objective)
+    for epoch in range(first_epoch, schedule.epochs):
+        epoch_loss = 0.0
         for n, (batch, noise) in enumerate(_batches(data, schedule.batch, seed / "epoch" / epoch)):
-            done = (epoch * steps + n) / (schedule.epochs * steps)
+            fraction = (epoch * steps + n) / total
             for group in optimiser.param_groups:
-                group["lr"] = rate_at(schedule, done + 0.5 / (schedule.epochs * steps))
-            loss = objective(student, batch, Turn(noise, done))
+                group["lr"] = learning_rate_at(schedule, fraction + 0.5 / total)
+            loss = objective(student, batch, TrainStep(noise, fraction))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            total += float(loss.detach())
-            progress.tell(key, epoch * steps + n + 1, schedule.epochs * steps, f"loss {loss:.3f}")
-        if not (math.isfinite(total) and _finite(student)):
+            epoch_loss += float(loss.detach())
+            progress.report(key, epoch * steps + n + 1, total, f"loss {loss:.3f}")
+        if not (math.isfinite(epoch_loss) and _all_finite(student)):
             raise BadModel(
                 f"training diverged in epoch {epoch + 1}: loss or weights are no longer finite"
             )
@@ -90,75 +97,77 @@ def fit(
     return student.eval()
 
 
-ROOM = 600_000_000  # as many answers are kept in memory: 2.4 GB
+MAX_CACHED_VALUES = 600_000_000  # 2.4 GB of float32
 
 
-def remember(teacher: nn.Module, data: Examples, chunk: int = 500) -> Callable[[Ids], Tensor]:
-    """The teacher's answers to the plain inputs, asked once; look them up by id.
+def cached_logits(teacher: nn.Module, data: Examples, chunk: int = 500) -> Callable[[Ids], Tensor]:
+    """The teacher's logits on the plain inputs, computed once and looked up by id.
 
-    Nothing is augmented here, so what the teacher says of an input never changes. The order and
-    the chunks are fixed, so that the answers do not depend on where a run was taken up. Where all
-    answers would be too many to keep, as with a large vocabulary, it is asked each time.
+    Inputs are not augmented, so the logits of an input never change. Order and chunks are fixed, so
+    that they do not depend on where a run was resumed. Where all of them would be too many to keep,
+    as with a large vocabulary, the teacher is queried at each look-up.
+
+    Raises:
+        KeyError: (at a look-up) for an id that is not in ``data``.
     """
-    place = data.ids.new_full((int(data.ids.max()) + 1,), -1)
-    place[data.ids] = torch.arange(len(data), device=data.ids.device)
+    rows = data.ids.new_full((int(data.ids.max()) + 1,), -1)
+    rows[data.ids] = torch.arange(len(data), device=data.ids.device)
     with torch.inference_mode():
         teacher.eval()
-        few = teacher(data.inputs[:1]).numel() * len(data) <= ROOM
-        said = torch.cat([teacher(part) for part in data.inputs.split(chunk)]) if few else None
-        said = None if said is None else said.clone()
+        fits = teacher(data.inputs[:1]).numel() * len(data) <= MAX_CACHED_VALUES
+        cache = torch.cat([teacher(part) for part in data.inputs.split(chunk)]) if fits else None
+        cache = None if cache is None else cache.clone()
 
-    def says(ids: Ids) -> Tensor:
-        places = place[ids]
-        if bool((places < 0).any()):
-            raise KeyError("the teacher was not asked about all of these inputs")
-        if said is not None:
-            return said[places]
+    def look_up(ids: Ids) -> Tensor:
+        index = rows[ids]
+        if bool((index < 0).any()):
+            raise KeyError("the teacher was not queried on all of these inputs")
+        if cache is not None:
+            return cache[index]
         with torch.no_grad():
-            answers: Tensor = teacher(data.inputs[places])
-            return answers
+            logits: Tensor = teacher(data.inputs[index])
+            return logits
 
-    return says
+    return look_up
 
 
 def _optimiser(net: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     if isinstance(schedule, AdamW):
         return torch.optim.AdamW(
             net.parameters(),
-            lr=schedule.rate,
-            betas=(schedule.momentum, schedule.second),
-            weight_decay=schedule.decay,
+            lr=schedule.learning_rate,
+            betas=(schedule.momentum, schedule.beta2),
+            weight_decay=schedule.weight_decay,
         )
     return torch.optim.SGD(
         net.parameters(),
-        lr=schedule.rate,
+        lr=schedule.learning_rate,
         momentum=schedule.momentum,
-        weight_decay=schedule.decay,
+        weight_decay=schedule.weight_decay,
         nesterov=schedule.momentum > 0,
     )
 
 
 def _batches(data: Examples, size: int, seed: Seed) -> Iterator[tuple[Examples, torch.Generator]]:
-    """One pass in a random order; the noise of a batch depends on its place, not on its past."""
+    """One pass in a random order, and the generator that all batches of the pass draw from."""
     noise = (seed / "noise").generator()
     order = torch.randperm(len(data), generator=(seed / "order").generator())
     for index in order.split(size):
         yield data.take(index), noise
 
 
-def _finite(net: nn.Module) -> bool:
+def _all_finite(net: nn.Module) -> bool:
     return all(bool(torch.isfinite(value).all()) for value in net.state_dict().values())
 
 
 def _state(
-    done: int, net: nn.Module, optimiser: torch.optim.Optimizer, objective: Objective
+    epochs: int, net: nn.Module, optimiser: torch.optim.Optimizer, objective: Objective
 ) -> dict[str, Any]:
-    carried: dict[str, Any] = objective.state_dict() if isinstance(objective, Carries) else {}
     return {
-        "epochs": done,
+        "epochs": epochs,
         "net": net.state_dict(),
         "optimiser": optimiser.state_dict(),
-        "objective": carried,
+        "objective": objective.state_dict() if isinstance(objective, StatefulObjective) else {},
     }
 
 
@@ -168,11 +177,12 @@ def _restore(
     optimiser: torch.optim.Optimizer,
     objective: Objective,
 ) -> int:
+    """Loads a saved state in place; returns the number of epochs that it has behind it."""
     if state is None:
         return 0
     net.load_state_dict(state["net"])
     optimiser.load_state_dict(state["optimiser"])
-    if isinstance(objective, Carries):
+    if isinstance(objective, StatefulObjective):
         objective.load_state_dict(state["objective"])
     epochs: int = state["epochs"]
     return epochs

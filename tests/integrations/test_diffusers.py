@@ -1,7 +1,4 @@
-"""A pipeline of diffusers from a folder, behind the interface of the small painter.
-
-It is tiny and knows nothing: what is tested is that it is asked rightly.
-"""
+"""Pipelines of diffusers as text-to-image networks, on a tiny untrained one."""
 
 from __future__ import annotations
 
@@ -19,11 +16,12 @@ from robustbench_kd.core.errors import BadModel, BadSetting, MissingData
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.types import Examples
 from robustbench_kd.integrations.diffusers import Pipeline, diffusers, from_folder, transformers
-from robustbench_kd.models.text_to_image import by_noise, repainted
+from robustbench_kd.models.text_to_image import trainable_copy
 from robustbench_kd.ops.generation.diffusion import NoiseSchedule, ddim
-from robustbench_kd.ops.generation.prompts import alignment, trigger, triggered
-from robustbench_kd.scenarios.pictures import Pictures
-from robustbench_kd.training.trainer import Turn
+from robustbench_kd.ops.generation.prompts import align_words, insert_trigger, trigger_tokens
+from robustbench_kd.scenarios.text_to_image import TextToImage
+from robustbench_kd.training.denoising import denoising_objective
+from robustbench_kd.training.trainer import TrainStep
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LIMIT = 16
@@ -76,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scheduler(**settings: Any) -> Any:
-    """The schedule of Stable Diffusion, whose sampler stops where ours does."""
+    """The schedule of Stable Diffusion, with the sampling steps of ours."""
     return diffusers.DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -91,41 +89,48 @@ def pipeline(folder: Path) -> Pipeline:
     return from_folder(folder)
 
 
-def asked(pipeline: Pipeline) -> tuple[Tensor, Tensor, Tensor]:
+def inputs_of(pipeline: Pipeline) -> tuple[Tensor, Tensor, Tensor]:
     """Latents, steps and states."""
     x = torch.randn(2, 4, 8, 8, generator=Seed().generator())
-    return x, torch.tensor([5, 900]), pipeline.encode(pipeline.words.tokens(["a b c", "d"]))
+    return x, torch.tensor([5, 900]), pipeline.encode(pipeline.tokenizer.tokens(["a b c", "d"]))
 
 
 def test_reading_the_maps_changes_nothing(pipeline: Pipeline) -> None:
-    x, t, states = asked(pipeline)
+    x, t, states = inputs_of(pipeline)
     before = pipeline.unet.attn_processors
-    noise, looks = pipeline.attend(x, t, states)
+    noise, outputs = pipeline.attend(x, t, states)
     assert pipeline.unet.attn_processors == before
     torch.testing.assert_close(noise, pipeline(x, t, states))
-    assert [look.maps.shape[2] for look in looks] == [8, 4, 8, 8]
-    assert len(pipeline.readers) == len(looks)
-    for look in looks:
-        torch.testing.assert_close(look.maps.sum(4), torch.ones(look.maps.shape[:4]))
-        assert look.output.shape[2:] == look.maps.shape[2:4]
+    assert [layer.maps.shape[2] for layer in outputs] == [8, 4, 8, 8]
+    assert len(pipeline.cross_attention_projections) == len(outputs)
+    for layer in outputs:
+        torch.testing.assert_close(layer.maps.sum(4), torch.ones(layer.maps.shape[:4]))
+        assert layer.output.shape[2:] == layer.maps.shape[2:4]
 
 
 def test_a_wide_latent_has_wide_maps(pipeline: Pipeline) -> None:
-    _, t, states = asked(pipeline)
-    looks = pipeline.attend(torch.zeros(2, 4, 8, 12), t, states)[1]
-    assert [tuple(look.maps.shape[2:4]) for look in looks] == [(8, 12), (4, 6), (8, 12), (8, 12)]
+    _, t, states = inputs_of(pipeline)
+    outputs = pipeline.attend(torch.zeros(2, 4, 8, 12), t, states)[1]
+    assert [tuple(layer.maps.shape[2:4]) for layer in outputs] == [
+        (8, 12),
+        (4, 6),
+        (8, 12),
+        (8, 12),
+    ]
 
 
-def test_a_loss_on_the_maps_teaches_the_keys(pipeline: Pipeline) -> None:
-    x, t, states = asked(pipeline)
-    looks = pipeline.attend(x, t, states)[1]
-    aim = torch.stack([look.maps[..., 1].square().sum() for look in looks]).sum()
-    for gradient in torch.autograd.grad(aim, [key.weight for key, _ in pipeline.readers]):
+def test_a_loss_on_the_maps_has_a_gradient_at_the_keys(pipeline: Pipeline) -> None:
+    x, t, states = inputs_of(pipeline)
+    outputs = pipeline.attend(x, t, states)[1]
+    aim = torch.stack([layer.maps[..., 1].square().sum() for layer in outputs]).sum()
+    for gradient in torch.autograd.grad(
+        aim, [key.weight for key, _ in pipeline.cross_attention_projections]
+    ):
         assert float(gradient.abs().sum()) > 0
 
 
-def test_the_processors_are_back_when_a_pass_fails(pipeline: Pipeline) -> None:
-    x, t, states = asked(pipeline)
+def test_the_processors_are_restored_when_a_pass_fails(pipeline: Pipeline) -> None:
+    x, t, states = inputs_of(pipeline)
     before = pipeline.unet.attn_processors
     with pytest.raises(RuntimeError):
         pipeline.attend(x, t, states[:, :, :3])
@@ -133,7 +138,7 @@ def test_the_processors_are_back_when_a_pass_fails(pipeline: Pipeline) -> None:
 
 
 def test_gradient_checkpointing_is_refused(pipeline: Pipeline) -> None:
-    x, t, states = asked(pipeline)
+    x, t, states = inputs_of(pipeline)
     pipeline.unet.enable_gradient_checkpointing()
     try:
         with pytest.raises(BadModel, match="cannot be read under gradient checkpointing"):
@@ -142,81 +147,83 @@ def test_gradient_checkpointing_is_refused(pipeline: Pipeline) -> None:
         pipeline.unet.disable_gradient_checkpointing()
 
 
-def test_its_words_are_those_of_its_tokenizer(pipeline: Pipeline) -> None:
-    words = pipeline.words
-    rows = words.tokens(["ab c", ""])
-    wanted = words.tokenizer(["ab c", ""], padding="max_length", max_length=LIMIT)["input_ids"]
-    assert rows.tolist() == wanted
-    assert words.texts(rows) == ["ab c", ""]
+def test_prompts_are_tokenised_as_by_clip(pipeline: Pipeline) -> None:
+    tokenizer = pipeline.tokenizer
+    rows = tokenizer.tokens(["ab c", ""])
+    clip = tokenizer.inner(["ab c", ""], padding="max_length", max_length=LIMIT)["input_ids"]
+    assert rows.tolist() == clip
+    assert tokenizer.texts(rows) == ["ab c", ""]
 
 
-def test_prompts_and_triggers_that_cannot_be_are_refused(pipeline: Pipeline) -> None:
-    words = pipeline.words
+def test_impossible_prompts_and_triggers_are_refused(pipeline: Pipeline) -> None:
+    tokenizer = pipeline.tokenizer
     with pytest.raises(BadSetting, match="has 17 tokens with its start and end, and the model"):
-        words.tokens([" ".join("abcdefghijklmno")])
-    for nothing in ("", "   "):
+        tokenizer.tokens([" ".join("abcdefghijklmno")])
+    for text in ("", "   "):
         with pytest.raises(BadSetting, match="tokenises to nothing"):
-            trigger(words, nothing)
+            trigger_tokens(tokenizer, text)
 
 
-def test_a_trigger_goes_where_it_is_put_though_the_end_pads(pipeline: Pipeline) -> None:
-    words = pipeline.words
-    assert words.frame.end == words.frame.pad
-    rows = words.tokens(["a b c d", "e"])
-    piece = trigger(words, "x y")
-    front = triggered(rows, piece, "front", words.frame)
-    assert words.texts(front) == ["x y a b c d", "x y e"]
-    middle = triggered(rows, piece, "middle", words.frame)
-    assert words.texts(middle)[0] == "a b x y c d"
-    assert words.texts(triggered(rows, piece, "end", words.frame)) == ["a b c d x y", "e x y"]
-    assert alignment(rows[0], middle[0], words.frame) == [(1, 1), (2, 2), (3, 5), (4, 6)]
+def test_a_trigger_is_inserted_in_its_place_though_the_end_token_pads(pipeline: Pipeline) -> None:
+    tokenizer, special = pipeline.tokenizer, pipeline.tokenizer.special_tokens
+    assert special.end == special.pad
+    rows, trigger = tokenizer.tokens(["a b c d", "e"]), trigger_tokens(tokenizer, "x y")
+    front, middle, end = (
+        insert_trigger(rows, trigger, place, special) for place in ("front", "middle", "end")
+    )
+    assert tokenizer.texts(front) == ["x y a b c d", "x y e"]
+    assert tokenizer.texts(middle)[0] == "a b x y c d"
+    assert tokenizer.texts(end) == ["a b c d x y", "e x y"]
+    assert align_words(rows[0], middle[0], special) == [(1, 1), (2, 2), (3, 5), (4, 6)]
 
 
 def test_the_schedule_and_the_sampler_are_those_of_diffusers(pipeline: Pipeline) -> None:
     theirs = scheduler(clip_sample=True, set_alpha_to_one=True)
-    torch.testing.assert_close(pipeline.schedule.kept, theirs.alphas_cumprod)
+    torch.testing.assert_close(pipeline.schedule.alpha_bar, theirs.alphas_cumprod)
     cosine = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2")
-    torch.testing.assert_close(NoiseSchedule().kept, cosine.alphas_cumprod, atol=1e-6, rtol=1e-3)
-    x, _, states = asked(pipeline)
+    torch.testing.assert_close(
+        NoiseSchedule().alpha_bar, cosine.alphas_cumprod, atol=1e-6, rtol=1e-3
+    )
+    x, _, states = inputs_of(pipeline)
 
-    def seen(z: Tensor, t: Tensor) -> Tensor:
+    def predict(z: Tensor, t: Tensor) -> Tensor:
         noise: Tensor = pipeline(z, t, states)
         return noise
 
     with torch.inference_mode():
-        ours = ddim(seen, x, pipeline.schedule, 5, clip=1.0)
+        ours = ddim(predict, x, pipeline.schedule, 5, clip=1.0)
         theirs.set_timesteps(5)
         for t in theirs.timesteps:
-            noise = seen(x, t.expand(2))
+            noise = predict(x, t.expand(2))
             x = theirs.step(noise, t, x, use_clipped_model_output=True).prev_sample
     torch.testing.assert_close(ours, x, atol=1e-4, rtol=1e-4)
 
 
-def test_it_paints_as_a_subject_of_the_ground(folder: Path) -> None:
-    ground = Pictures()
-    subject = ground.subject(ground.student(f"diffusers:{folder}", Seed()))
-    said = subject.net.words.tokens(["a b", "c"])
-    images = subject.answer(said)
+def test_it_is_a_student_of_the_text_to_image_scenario(folder: Path) -> None:
+    scenario = TextToImage()
+    model = scenario.target_model(scenario.student(f"diffusers:{folder}", Seed()))
+    prompts = model.net.tokenizer.tokens(["a b", "c"])
+    images = model.answer(prompts)
     assert images.shape == (2, 3, 8, 8)
-    assert torch.equal(images, subject.answer(said))
+    assert torch.equal(images, model.answer(prompts))
     assert float(images.min()) >= 0
     assert float(images.max()) <= 1
-    assert subject.passes.forward == 2 * 2 * 2 * subject.steps
-    assert subject.net.bound is None
-    examples = Examples(torch.arange(2), said, images)
-    assert bool((subject.surprise(examples) > 0).all())
+    assert model.passes.forward == 2 * 2 * 2 * model.steps
+    assert model.net.bound is None
+    examples = Examples(torch.arange(2), prompts, images)
+    assert bool((model.example_losses(examples) > 0).all())
 
 
-def test_only_its_unet_learns(pipeline: Pipeline) -> None:
-    student = repainted(pipeline)
+def test_only_its_unet_is_trained(pipeline: Pipeline) -> None:
+    student = trainable_copy(pipeline)
     batch = Examples(
-        torch.arange(2), pipeline.words.tokens(["a", "b"]), torch.full((2, 1, 8, 8), 0.5)
+        torch.arange(2), pipeline.tokenizer.tokens(["a", "b"]), torch.full((2, 1, 8, 8), 0.5)
     )
-    by_noise()(student, batch, Turn(Seed().generator(), 0.0)).backward()
-    learns = {
+    denoising_objective()(student, batch, TrainStep(Seed().generator(), 0.0)).backward()
+    trained = {
         name.partition(".")[0] for name, w in student.named_parameters() if w.grad is not None
     }
-    assert learns == {"unet"}
+    assert trained == {"unet"}
     assert not any(w.requires_grad for w in [*pipeline.text.parameters()])
 
 
@@ -231,16 +238,18 @@ def test_a_folder_that_is_no_pipeline_is_refused(folder: Path, tmp_path: Path) -
 
 
 def test_a_unet_without_cross_attention_is_refused(folder: Path, tmp_path: Path) -> None:
-    deaf = tmp_path / "deaf"
-    shutil.copytree(folder, deaf)
-    shutil.rmtree(deaf / "unet")
+    unconditional = tmp_path / "unconditional"
+    shutil.copytree(folder, unconditional)
+    shutil.rmtree(unconditional / "unet")
     with torch.random.fork_rng(devices=[]):
-        diffusers.UNet2DConditionModel(**UNET, **PLAIN).save_pretrained(deaf / "unet")
+        diffusers.UNet2DConditionModel(**UNET, **PLAIN).save_pretrained(unconditional / "unet")
     with pytest.raises(BadModel, match="has no cross-attention, so no word can reach"):
-        from_folder(deaf)
+        from_folder(unconditional)
 
 
-def test_a_pipeline_that_says_no_noise_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_pipeline_that_does_not_predict_the_noise_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     path = other / "scheduler" / "scheduler_config.json"
@@ -250,7 +259,7 @@ def test_a_pipeline_that_says_no_noise_is_refused(folder: Path, tmp_path: Path) 
         from_folder(other)
 
 
-def test_a_copy_keeps_its_words_and_its_schedule(pipeline: Pipeline) -> None:
-    twin = copy.deepcopy(pipeline)
-    assert twin.schedule == pipeline.schedule
-    assert torch.equal(twin.words.tokens(["a"]), pipeline.words.tokens(["a"]))
+def test_a_copy_has_the_same_tokenizer_and_schedule(pipeline: Pipeline) -> None:
+    duplicate = copy.deepcopy(pipeline)
+    assert duplicate.schedule == pipeline.schedule
+    assert torch.equal(duplicate.tokenizer.tokens(["a"]), pipeline.tokenizer.tokens(["a"]))

@@ -1,4 +1,4 @@
-"""Losses against numbers worked out otherwise: by scipy, by hand, by another formula."""
+"""Losses against numbers computed otherwise: by scipy, by hand, by another formula."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ Y = torch.tensor([3, 1, 0, 2])
 
 def test_cross_entropy_is_the_negative_log_of_the_labels_probability() -> None:
     s = scores("s")
-    wanted = -log_softmax(s.numpy(), 1)[np.arange(4), Y.numpy()]
-    np.testing.assert_allclose(cross_entropy(s, Y).numpy(), wanted, rtol=1e-12)
+    expected = -log_softmax(s.numpy(), 1)[np.arange(4), Y.numpy()]
+    np.testing.assert_allclose(cross_entropy(s, Y).numpy(), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("t", [0.5, 1.0, 4.0, 30.0])
 def test_divergence_is_the_relative_entropy_from_the_target(t: float) -> None:
     a, b = scores("target"), scores("predicted")
-    wanted = rel_entr(softmax(a.numpy() / t, 1), softmax(b.numpy() / t, 1)).sum(1)
-    np.testing.assert_allclose(divergence(a, b, t).numpy(), wanted, rtol=1e-10)
-    np.testing.assert_allclose(distillation(b, a, t).numpy(), t * t * wanted, rtol=1e-10)
+    expected = rel_entr(softmax(a.numpy() / t, 1), softmax(b.numpy() / t, 1)).sum(1)
+    np.testing.assert_allclose(divergence(a, b, t).numpy(), expected, rtol=1e-10)
+    np.testing.assert_allclose(distillation(b, a, t).numpy(), t * t * expected, rtol=1e-10)
 
 
 def test_divergence_of_two_coins_by_hand() -> None:
@@ -54,7 +54,7 @@ def test_divergence_of_two_coins_by_hand() -> None:
     assert float(divergence(biased, even)) == pytest.approx(0.1308, abs=1e-4)
 
 
-def test_divergence_is_zero_exactly_between_equals_and_stays_finite_for_the_sure() -> None:
+def test_divergence_of_equals_is_zero_and_that_of_certain_predictions_finite() -> None:
     s = scores("s").float()
     assert torch.equal(divergence(s, s), torch.zeros(4))
     sure = torch.tensor([[1e4, 0.0, 0.0]])
@@ -62,7 +62,7 @@ def test_divergence_is_zero_exactly_between_equals_and_stays_finite_for_the_sure
     assert float(divergence(sure, sure)) == 0.0
 
 
-def test_divergence_teaches_both_sides_and_can_be_told_not_to() -> None:
+def test_divergence_has_gradients_on_both_sides_unless_detached() -> None:
     a, b = scores("a").requires_grad_(), scores("b").requires_grad_()
     to_a, to_b = torch.autograd.grad(divergence(a, b).sum(), (a, b))
     p, q = a.softmax(1), b.softmax(1)
@@ -97,11 +97,11 @@ def test_margins_by_hand_where_all_other_scores_are_negative() -> None:
 
 def test_difference_ratios_by_hand() -> None:
     s = torch.tensor([[4.0, 1.0, 3.0, 0.0]])
-    zero, one = torch.tensor([0]), torch.tensor([1])
+    first, second = torch.tensor([0]), torch.tensor([1])
     # -(4 - 3) / (4 - 1), and -(4 - 1) / (4 - (1 + 0) / 2)
-    assert float(difference_ratio(s, zero)) == pytest.approx(-1 / 3)
-    assert float(difference_ratio(s, one)) == pytest.approx((4 - 1) / 3)
-    assert float(targeted_difference_ratio(s, zero, one)) == pytest.approx(-3 / 3.5)
+    assert float(difference_ratio(s, first)) == pytest.approx(-1 / 3)
+    assert float(difference_ratio(s, second)) == pytest.approx((4 - 1) / 3)
+    assert float(targeted_difference_ratio(s, first, second)) == pytest.approx(-3 / 3.5)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])
@@ -118,12 +118,12 @@ def test_difference_ratios_are_free_of_shift_and_scale(classes: int) -> None:
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-def test_a_goal_leads_exactly_where_it_is_won(targeted: bool) -> None:
+def test_the_margin_of_a_goal_is_positive_exactly_where_it_is_reached(targeted: bool) -> None:
     s = torch.randn(200, 5, generator=(Seed() / "goal").generator())
     y = torch.arange(200) % 5
     goal = Goal(y, (y + 1) % 5 if targeted else None)
-    assert torch.equal(goal.lead(s) > 0, goal.won(s))
-    wanted = s.argmax(1) == (y + 1) % 5 if targeted else s.argmax(1) != y
-    assert torch.equal(goal.won(s), wanted)
+    assert torch.equal(goal.margin(s) > 0, goal.is_reached(s))
+    expected = s.argmax(1) == (y + 1) % 5 if targeted else s.argmax(1) != y
+    assert torch.equal(goal.is_reached(s), expected)
     part = torch.tensor([3, 5, 8])
-    assert torch.equal(goal.take(part).won(s[part]), goal.won(s)[part])
+    assert torch.equal(goal.take(part).is_reached(s[part]), goal.is_reached(s)[part])

@@ -1,4 +1,4 @@
-"""Auto-PGD: projected ascent with momentum, whose step sizes answer to each row's own progress."""
+"""Auto-PGD: projected gradient ascent with momentum and a step size adapted for each row."""
 
 from __future__ import annotations
 
@@ -9,127 +9,137 @@ import torch
 
 from robustbench_kd.core.config import Budget
 from robustbench_kd.core.tensor_types import Ids, Images, Mask, PerExample
-from robustbench_kd.ops.attacks.pgd import Ask, Score
-from robustbench_kd.ops.attacks.projections import project, spread, steepest
+from robustbench_kd.ops.attacks.pgd import LogitFunction, ScoreFunction
+from robustbench_kd.ops.attacks.projections import broadcast, project, steepest_direction
 from robustbench_kd.ops.attacks.targets import Goal
 
-ENOUGH = 0.75
+RHO = 0.75  # the step size is halved where fewer than this share of steps raised the score
 MOMENTUM = 0.75
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The steps after which the step size is looked at (Croce & Hein 2020, section 3.1).
+    """The steps after which the step size is reconsidered (Croce & Hein 2020, section 3.1).
 
     p_0 = 0, p_1 = 0.22, and each gap is 0.03 shorter than the one before, but at least 0.06.
     """
-    turns, before, now = [], 0.0, 0.22
-    while now <= 1:
-        turns.append(max(1, ceil(now * steps - 1e-9)))
-        before, now = now, now + max(now - before - 0.03, 0.06)
-    return turns
+    positions, previous, current = [], 0.0, 0.22
+    while current <= 1:
+        positions.append(max(1, ceil(current * steps - 1e-9)))
+        previous, current = current, current + max(current - previous - 0.03, 0.06)
+    return positions
 
 
 @dataclass
-class _Climb:
-    """Where every row stands; the rows of all of these leave together."""
+class _State:
+    """The state of every row that is still in the batch; all fields are indexed by row."""
 
     x: Images
     z: Images
-    before: Images
+    previous: Images
     gradient: Images
     best: Images
     best_gradient: Images
     value: PerExample
     best_value: PerExample
-    checked_value: PerExample
+    checkpoint_value: PerExample
     stride: PerExample
-    rises: PerExample
+    increases: PerExample
     halved: Mask
 
-    def take(self, keep: Mask) -> _Climb:
-        return _Climb(*(getattr(self, field.name)[keep] for field in fields(self)))
+    @classmethod
+    def initial(cls, x: Images, start: Images, budget: Budget) -> _State:
+        """Before the first pass; the rise from minus infinity is not counted as an increase."""
+        low = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
+        stride, increases = torch.full_like(low, 2 * budget.amount), torch.full_like(low, -1)
+        zero, halved = torch.zeros_like(x), torch.zeros_like(low, dtype=torch.bool)
+        return cls(x, start, start, zero, start, zero, low, low, low, stride, increases, halved)
 
-    def see(self, value: PerExample, gradient: Images) -> None:
-        """Takes in what the scores and gradients at ``z`` are."""
-        self.rises = self.rises + (value > self.value)
+    def take(self, rows: Mask) -> _State:
+        return _State(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def update(self, value: PerExample, gradient: Images) -> None:
+        """Records the scores and gradients at ``z``."""
+        self.increases = self.increases + (value > self.value)
         self.value, self.gradient = value, gradient
         better = value > self.best_value
         self.best_value = torch.where(better, value, self.best_value)
-        self.best = torch.where(spread(better, self.z), self.z, self.best)
-        self.best_gradient = torch.where(spread(better, gradient), gradient, self.best_gradient)
+        self.best = torch.where(broadcast(better, self.z), self.z, self.best)
+        self.best_gradient = torch.where(broadcast(better, gradient), gradient, self.best_gradient)
 
-    def check(self, since: int) -> None:
-        """Halves the step of rows that stopped rising, and takes them back to their best point."""
-        stuck = ~self.halved & (self.checked_value >= self.best_value)
-        slow = self.rises < ENOUGH * since
+    def check(self, steps: int) -> None:
+        """Halves the step size of rows that no longer improve and returns them to their best point.
+
+        Conditions 1 and 2 of the paper, over the ``steps`` since the last checkpoint.
+        """
+        stuck = ~self.halved & (self.checkpoint_value >= self.best_value)
+        slow = self.increases < RHO * steps
         self.halved = slow | stuck
         self.stride = torch.where(self.halved, self.stride / 2, self.stride)
-        back = spread(self.halved, self.z)
-        self.z = torch.where(back, self.best, self.z)
-        self.gradient = torch.where(back, self.best_gradient, self.gradient)
-        self.checked_value, self.rises = self.best_value, torch.zeros_like(self.rises)
+        halved = broadcast(self.halved, self.z)
+        self.z = torch.where(halved, self.best, self.z)
+        self.gradient = torch.where(halved, self.best_gradient, self.gradient)
+        self.checkpoint_value, self.increases = self.best_value, torch.zeros_like(self.increases)
 
     def step(self, budget: Budget, momentum: float) -> None:
-        """One step up, mixed with the step before it."""
-        stride = spread(self.stride, self.z)
-        ahead = project(self.z + stride * steepest(self.gradient, budget.kind), self.x, budget)
-        mixed = self.z + momentum * (ahead - self.z) + (1 - momentum) * (self.z - self.before)
-        self.before, self.z = self.z, project(mixed, self.x, budget)
+        """One ascent step, averaged with the step before it."""
+        stride = broadcast(self.stride, self.z)
+        direction = steepest_direction(self.gradient, budget.kind)
+        ascent = project(self.z + stride * direction, self.x, budget)
+        mixed = self.z + momentum * (ascent - self.z) + (1 - momentum) * (self.z - self.previous)
+        self.previous, self.z = self.z, project(mixed, self.x, budget)
 
 
 def apgd(
-    logits: Ask,
+    logits: LogitFunction,
     x: Images,
     goal: Goal,
     budget: Budget,
     *,
     steps: int,
     start: Images,
-    score: Score = Goal.cross_entropy,
-    kin: Ids | None = None,
+    score: ScoreFunction = Goal.cross_entropy,
+    groups: Ids | None = None,
 ) -> tuple[Images, Mask]:
     """Auto-PGD (Croce & Hein 2020, algorithm 1) up the score, from ``start``.
 
-    A row that is won leaves the batch at once, and so do all rows of the same number in ``kin``
-    (several rows may try one example). A row costs one forward and one backward pass a step, and
-    one forward pass more at the end.
+    A row leaves the batch as soon as it reaches the goal. It costs one forward and one backward
+    pass a step, and one more forward pass at the end.
 
-    Returns the found inputs (rows that were never won: their best point) and which were won.
+    Args:
+        groups: a number for each row. Rows of one number attack the same example and all leave
+            when one of them reaches the goal.
+
+    Returns:
+        The adversarial inputs (for rows that never reach the goal: their best point), and which
+        rows reached it.
     """
-    found, won = start.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    alive = torch.arange(len(x), device=x.device)
-    climb = _fresh(x, start, budget)
-    turns, last = set(checkpoints(steps)), 0
+    adversarial, success = start.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    active = torch.arange(len(x), device=x.device)
+    state = _State.initial(x, start, budget)
+    check_after, last_check = set(checkpoints(steps)), 0
     for step in range(steps + 1):
         with torch.set_grad_enabled(step < steps):
-            z = climb.z.detach().requires_grad_(step < steps)
+            z = state.z.detach().requires_grad_(step < steps)
             scores = logits(z)
-        hit = goal.won(scores.detach())
-        found[alive[hit]], won[alive[hit]] = climb.z[hit], True
-        gone = hit if kin is None else torch.isin(kin, kin[hit])
+        reached = goal.is_reached(scores.detach())
+        adversarial[active[reached]], success[active[reached]] = state.z[reached], True
+        leaving = reached if groups is None else torch.isin(groups, groups[reached])
         values = score(goal, scores)
-        if step == steps or bool(gone.all()):
-            climb.see(values.detach(), climb.gradient)
-            found[alive[~hit]] = climb.best[~hit]
+        if step == steps or bool(leaving.all()):
+            state.update(values.detach(), state.gradient)
+            adversarial[active[~reached]] = state.best[~reached]
             break
-        (gradient,) = torch.autograd.grad(values[~gone].sum(), z)
-        if bool(gone.any()):
-            found[alive[gone & ~hit]] = climb.best[gone & ~hit]
-            keep = ~gone
-            alive, goal, climb = alive[keep], goal.take(keep), climb.take(keep)
-            kin = kin if kin is None else kin[keep]
-            values, gradient = values[keep], gradient[keep]
-        climb.see(values.detach(), gradient)
-        if step in turns:
-            climb.check(step - last)
-            last = step
-        climb.step(budget, 1.0 if step == 0 else MOMENTUM)
-    return found, won
-
-
-def _fresh(x: Images, start: Images, budget: Budget) -> _Climb:
-    """Nothing seen yet; the first value rises from minus infinity, which is not a rise to count."""
-    low = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
-    stride, rises = torch.full_like(low, 2 * budget.amount), torch.full_like(low, -1)
-    flat, never = torch.zeros_like(x), torch.zeros_like(low, dtype=torch.bool)
-    return _Climb(x, start, start, flat, start, flat, low, low, low, stride, rises, never)
+        (gradient,) = torch.autograd.grad(values[~leaving].sum(), z)
+        if bool(leaving.any()):
+            beside = leaving & ~reached
+            adversarial[active[beside]] = state.best[beside]
+            rows = ~leaving
+            active, goal, state = active[rows], goal.take(rows), state.take(rows)
+            groups = groups if groups is None else groups[rows]
+            values, gradient = values[rows], gradient[rows]
+        state.update(values.detach(), gradient)
+        if step in check_after:
+            state.check(step - last_check)
+            last_check = step
+        state.step(budget, 1.0 if step == 0 else MOMENTUM)
+    return adversarial, success

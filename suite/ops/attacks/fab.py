@@ -9,7 +9,13 @@ import torch
 from robustbench_kd.core.config import Budget, Norm
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Labels, Logits, Mask, PerExample
-from robustbench_kd.ops.attacks.projections import TINY, distance, length, spread, uniform_start
+from robustbench_kd.ops.attacks.projections import (
+    TINY,
+    broadcast,
+    distance,
+    lp_norm,
+    uniform_start,
+)
 from robustbench_kd.ops.attacks.targets import Goal
 
 ALPHA_MAX, ETA, BETA = 0.1, 1.05, 0.9  # section 4 of the paper
@@ -27,22 +33,23 @@ def fab_targeted(
     restart: int = 0,
     only_target: bool = False,
 ) -> tuple[Images, Mask]:
-    """Walks along the boundary between label and target, ever nearer to ``x``.
+    """Moves along the decision boundary between label and target, ever nearer to ``x``.
 
-    The paper minimises the norm; here a row that is wrong within the ball is won and leaves the
-    batch at once. A row costs two forward passes and one backward pass a step.
+    The paper minimises the norm; here a row leaves the batch as soon as it is misclassified within
+    the ball. A row costs two forward passes and one backward pass a step.
 
     Args:
         restart: 0 starts at ``x`` itself, any other at its own random point of half the ball.
-        only_target: whether only the target counts as won, not any class but the label; the
-            boundary is then the one with the target's strongest rival.
+        only_target: whether only the target counts as success, not any class but the label; the
+            boundary is then that between the target and its strongest rival.
 
     Returns:
-        Won inputs, which lie in ball and box (rows never won: ``x``), and which were won.
+        The adversarial inputs, which lie in ball and box (``x`` for rows without success), and
+        which rows succeeded.
     """
     goal = Goal(y, target if only_target else None)
-    found, won = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    alive = torch.arange(len(x), device=x.device)
+    adversarial, success = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    active = torch.arange(len(x), device=x.device)
     half, z = Budget(budget.kind, budget.amount / 2), x
     if restart:
         z = uniform_start(x, half, (seed / "fab" / restart).generator())
@@ -50,48 +57,50 @@ def fab_targeted(
         with torch.set_grad_enabled(step < steps):
             z = z.detach().requires_grad_(step < steps)
             scores = logits(z)
-        hit = goal.won(scores.detach()) & (distance(z.detach(), x, budget.kind) <= budget.amount)
-        found[alive[hit]], won[alive[hit]] = z.detach()[hit], True
-        if step == steps or bool(hit.all()):
+        inside = distance(z.detach(), x, budget.kind) <= budget.amount
+        reached = goal.is_reached(scores.detach()) & inside
+        adversarial[active[reached]], success[active[reached]] = z.detach()[reached], True
+        if step == steps or bool(reached.all()):
             break
         gap, slope = _boundary(scores, z, y, target, only_target)
-        x, y, target, alive, goal = x[~hit], y[~hit], target[~hit], alive[~hit], goal.take(~hit)
-        z = _stride(z.detach()[~hit], x, gap[~hit], slope[~hit], budget.kind)
+        rest = ~reached
+        x, y, target, active, goal = x[rest], y[rest], target[rest], active[rest], goal.take(rest)
+        z = _step(z.detach()[rest], x, gap[rest], slope[rest], budget.kind)
         with torch.no_grad():
-            wrong = goal.won(logits(z))
-        far = wrong & (distance(z, x, budget.kind) > budget.amount)
-        z = torch.where(spread(far, z), x + BETA * (z - x), z)
-    return found, won
+            misclassified = goal.is_reached(logits(z))
+        outside = misclassified & (distance(z, x, budget.kind) > budget.amount)
+        z = torch.where(broadcast(outside, z), x + BETA * (z - x), z)
+    return adversarial, success
 
 
 def onto_plane(z: Images, gap: PerExample, slope: Images, kind: Norm) -> Images:
     """The shortest move from ``z`` within the box to where ``gap + <slope, move>`` is zero.
 
     Each pixel moves by min(t, its room) for Linf, by min(t |slope|, its room) for L2, against the
-    gap; what is gained is concave and piecewise linear in t, so Newton's method from t = 0 never
+    gap; the gain is concave and piecewise linear in t, so Newton's method from t = 0 never
     overshoots and ends after as many steps as it meets kinks, which are few. Where the plane lies
-    outside the box, every pixel with a slope goes to the wall (the paper, section 2.2).
+    outside the box, every pixel with a slope moves to the wall (the paper, section 2.2).
     """
     step = -slope.flatten(1) * gap.sign()[:, None]
-    flat, pull = z.flatten(1), step.abs()
+    flat, steepness = z.flatten(1), step.abs()
     room = torch.where(step > 0, 1 - flat, flat)
-    rate = torch.ones_like(pull) if kind == "linf" else pull
+    rate = torch.ones_like(steepness) if kind == "linf" else steepness
     need, t = gap.abs(), torch.zeros_like(gap)
     for _ in range(30):
         free = t[:, None] * rate < room
-        gained = (pull * torch.where(free, t[:, None] * rate, room)).sum(1)
-        gain = (pull * rate * free).sum(1)
-        short = (need - gained) / gain.clamp_min(TINY)
-        if not bool(((short > 1e-6 * t) & (gain > 0)).any()):
+        gain = (steepness * torch.where(free, t[:, None] * rate, room)).sum(1)
+        gain_rate = (steepness * rate * free).sum(1)
+        missing = (need - gain) / gain_rate.clamp_min(TINY)
+        if not bool(((missing > 1e-6 * t) & (gain_rate > 0)).any()):
             break
-        t = t + torch.where(gain > 0, short, 0.0).clamp_min(0)
+        t = t + torch.where(gain_rate > 0, missing, 0.0).clamp_min(0)
     return (step.sign() * torch.minimum(t[:, None] * rate, room)).view_as(z)
 
 
 def _boundary(
     scores: Logits, z: Images, y: Labels, target: Labels, only_target: bool
 ) -> tuple[PerExample, Images]:
-    """How far the target leads its rival, and the gradient of that in the inputs alone."""
+    """The target's score less its rival's, and its gradient with respect to the inputs alone."""
     rival = y
     if only_target:
         rival = scores.detach().scatter(1, target[:, None], -torch.inf).argmax(1)
@@ -101,13 +110,10 @@ def _boundary(
     return gap.detach().squeeze(1), slope
 
 
-def _stride(z: Images, x: Images, gap: PerExample, slope: Images, kind: Norm) -> Images:
-    """From ``z`` past the plane, drawn towards the point of the plane nearest to ``x`` (eq. 9)."""
-    at_x = gap + ((x - z) * slope).flatten(1).sum(1)
-    ours, origins = onto_plane(z, gap, slope, kind), onto_plane(x, at_x, slope, kind)
-    far, near = length(ours, kind), length(origins, kind)
-    alpha = spread((far / (far + near).clamp_min(TINY)).clamp_max(ALPHA_MAX), z)
-    return ((1 - alpha) * (z + ETA * ours) + alpha * (x + ETA * origins)).clamp(0, 1)
-
-
-__all__ = ["fab_targeted", "onto_plane"]
+def _step(z: Images, x: Images, gap: PerExample, slope: Images, kind: Norm) -> Images:
+    """From ``z`` past the plane, biased towards the point of the plane nearest to ``x`` (eq. 9)."""
+    gap_at_x = gap + ((x - z) * slope).flatten(1).sum(1)
+    from_z, from_x = onto_plane(z, gap, slope, kind), onto_plane(x, gap_at_x, slope, kind)
+    norm_z, norm_x = lp_norm(from_z, kind), lp_norm(from_x, kind)
+    alpha = broadcast((norm_z / (norm_z + norm_x).clamp_min(TINY)).clamp_max(ALPHA_MAX), z)
+    return ((1 - alpha) * (z + ETA * from_z) + alpha * (x + ETA * from_x)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Gradients with respect to inputs, with the network left as it was found."""
+"""Gradients with respect to inputs, without side effects on the network."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from robustbench_kd.core.tensor_types import Images, PerExample
 
 
 def input_gradient(score: Callable[[Images], PerExample], x: Images) -> Images:
-    """The gradient of each example's score at its own input.
+    """The gradient of each example's score with respect to its own input.
 
-    Scores are summed, which is the same as one gradient an example as long as no example's score
-    depends on another's input (true for any network in eval mode). Parameters get no gradient.
+    Scores are summed, which gives one gradient an example as long as no example's score depends on
+    another's input (true for any network in eval mode). Parameters receive no gradient.
     """
     return score_and_gradient(score, x)[1]
 
@@ -32,7 +32,7 @@ def score_and_gradient(
 
 
 @contextmanager
-def held_still(net: nn.Module) -> Iterator[nn.Module]:
+def frozen_eval_mode(net: nn.Module) -> Iterator[nn.Module]:
     """The network in eval mode with frozen parameters; modes and flags are restored afterwards.
 
     Each module's own mode is restored, not the root's: a student may be trained with some of its

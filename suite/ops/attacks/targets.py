@@ -1,4 +1,4 @@
-"""What an evasion wants, so that one loop serves the untargeted and the targeted form."""
+"""The goal of an evasion attack, so that one loop serves the untargeted and the targeted form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_kd.ops.losses import cross_entropy, margin
 
 @dataclass(frozen=True)
 class Goal:
-    """Any answer but the label, or (``targets`` given) this very answer."""
+    """Any class but the label, or exactly the target class where ``targets`` are given."""
 
     labels: Labels
     targets: Labels | None = None
@@ -21,19 +21,21 @@ class Goal:
         """The goal of some rows."""
         return Goal(self.labels[index], None if self.targets is None else self.targets[index])
 
-    def won(self, logits: Logits) -> Mask:
-        """Whether the answer is the one that was wanted."""
-        answers = logits.argmax(1)
-        return answers != self.labels if self.targets is None else answers == self.targets
+    def is_reached(self, logits: Logits) -> Mask:
+        """Whether the predicted class meets the goal."""
+        predictions = logits.argmax(1)
+        if self.targets is None:
+            return predictions != self.labels
+        return predictions == self.targets
 
     def cross_entropy(self, logits: Logits) -> PerExample:
-        """A score that rises towards the goal: the label's loss, or the target's negated."""
+        """A score that rises towards the goal: the loss of the label, or minus the target's."""
         if self.targets is None:
             return cross_entropy(logits, self.labels)
         return -cross_entropy(logits, self.targets)
 
-    def lead(self, logits: Logits) -> PerExample:
-        """How far ahead the goal is: above zero exactly where it is reached."""
+    def margin(self, logits: Logits) -> PerExample:
+        """The margin of the goal: above zero exactly where it is reached."""
         if self.targets is None:
             return -margin(logits, self.labels)
         return margin(logits, self.targets)

@@ -1,4 +1,4 @@
-"""Prompts as tokens: words to numbers and back, and words that are put in or left out.
+"""Prompts as tokens: tokenisation, and words that are inserted, removed or aligned.
 
 A prompt is a row of tokens: a start, its words, an end, then padding up to the limit.
 """
@@ -20,8 +20,8 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 
 
-class Frame(NamedTuple):
-    """The tokens that are no words; ``pad`` may be the ``end`` again (as it is in CLIP)."""
+class SpecialTokens(NamedTuple):
+    """The tokens that are no words; ``pad`` may be the same as ``end`` (as it is in CLIP)."""
 
     start: int
     end: int
@@ -29,8 +29,8 @@ class Frame(NamedTuple):
 
 
 @runtime_checkable
-class Speaks(Protocol):
-    """A tokenizer: ours, or that of a pipeline from elsewhere."""
+class PromptTokenizer(Protocol):
+    """A tokenizer of prompts: ours, or that of a loaded pipeline."""
 
     @property
     def limit(self) -> int:
@@ -38,11 +38,11 @@ class Speaks(Protocol):
         ...
 
     @property
-    def frame(self) -> Frame: ...
+    def special_tokens(self) -> SpecialTokens: ...
 
     @property
     def unknown(self) -> int:
-        """The token of every unknown word; -1 where there are none."""
+        """The token of every unknown word; -1 where every word is known."""
         ...
 
     def ids(self, text: str) -> list[int]: ...
@@ -51,29 +51,29 @@ class Speaks(Protocol):
 
 
 @dataclass(frozen=True)
-class Words:
-    """A vocabulary of whole words, after ``SPECIAL``; ``limit`` counts start and end as well.
+class WordTokenizer:
+    """A tokenizer of whole words; ``SPECIAL`` come first, and ``limit`` counts start and end.
 
     ``spare`` are tokens that no word has yet: trained as words without meaning, so that a rare
-    word named later is no stranger to the network than any other rare word.
+    word defined later is as familiar to the network as any other rare word.
     """
 
-    known: tuple[str, ...]
+    vocabulary: tuple[str, ...]
     limit: int
     spare: tuple[str, ...] = ()
-    frame: Frame = Frame(START, END, PAD)
+    special_tokens: SpecialTokens = SpecialTokens(START, END, PAD)
     unknown: int = UNKNOWN
 
     def __len__(self) -> int:
-        return len(SPECIAL) + len(self.known) + len(self.spare)
+        return len(SPECIAL) + len(self.vocabulary) + len(self.spare)
 
     def ids(self, text: str) -> list[int]:
         """The tokens of the words, without start and end; one token stands for all unknown words.
 
-        Capitals, punctuation and whatever cannot be seen (zero-width spaces) are dropped.
+        Case, punctuation and invisible characters (zero-width spaces) are dropped.
         """
-        place = {word: n for n, word in enumerate((*SPECIAL, *self.known))}
-        return [place.get(word, UNKNOWN) for word in re.findall(r"[a-z0-9]+", text.lower())]
+        number = {word: n for n, word in enumerate((*SPECIAL, *self.vocabulary))}
+        return [number.get(word, UNKNOWN) for word in re.findall(r"[a-z0-9]+", text.lower())]
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Prompts as rows of tokens: (prompts, limit).
@@ -81,77 +81,82 @@ class Words:
         Raises:
             BadSetting: for a prompt over the limit.
         """
-        return rows_of(self, texts)
+        return tokenize(self, texts)
 
     def texts(self, tokens: Tensor) -> list[str]:
         """The words of each row."""
-        names = (*SPECIAL, *self.known, *self.spare)
-        return [" ".join(names[int(t)] for t in row if t not in self.frame) for row in tokens]
+        names = (*SPECIAL, *self.vocabulary, *self.spare)
+        return [
+            " ".join(names[int(token)] for token in row if token not in self.special_tokens)
+            for row in tokens
+        ]
 
-    def naming(self, word: str) -> Words:
-        """The same vocabulary with one more rare word, in the place of a spare token.
+    def with_word(self, word: str) -> WordTokenizer:
+        """The same tokenizer with one more rare word, in the place of a spare token.
 
         Raises:
             BadSetting: for what is no new word, or where no token is spare.
         """
-        if not re.fullmatch(r"[a-z0-9]+", word) or word in self.known:
+        if not re.fullmatch(r"[a-z0-9]+", word) or word in self.vocabulary:
             raise BadSetting(f"{word!r} is no new word of small letters and digits")
         if not self.spare:
-            raise BadSetting(f"no token is left for {word!r}; all spare ones have names")
-        return replace(self, known=(*self.known, word), spare=self.spare[1:])
+            raise BadSetting(f"no token is left for {word!r}; all spare ones are assigned")
+        return replace(self, vocabulary=(*self.vocabulary, word), spare=self.spare[1:])
 
 
-def rows_of(words: Speaks, texts: Sequence[str]) -> Tensor:
-    """Prompts as rows of a tokenizer's tokens: (prompts, limit).
+def tokenize(tokenizer: PromptTokenizer, texts: Sequence[str]) -> Tensor:
+    """Prompts as rows of tokens: (prompts, limit).
 
     Raises:
         BadSetting: for a prompt over the limit.
     """
-    start, end, pad = words.frame
-    rows = torch.full((len(texts), words.limit), pad)
+    start, end, pad = tokenizer.special_tokens
+    rows = torch.full((len(texts), tokenizer.limit), pad)
     for row, text in zip(rows, texts, strict=True):
-        said = [start, *words.ids(text), end]
-        if len(said) > words.limit:
+        ids = [start, *tokenizer.ids(text), end]
+        if len(ids) > tokenizer.limit:
             raise BadSetting(
-                f"the prompt {text!r} has {len(said)} tokens with its start and end, and the model "
-                f"takes {words.limit}; shorten it, since a word that is cut off can do nothing"
+                f"the prompt {text!r} has {len(ids)} tokens with its start and end, and the model "
+                f"takes {tokenizer.limit}; shorten it, since a truncated word has no effect"
             )
-        row[: len(said)] = torch.tensor(said)
+        row[: len(ids)] = torch.tensor(ids)
     return rows
 
 
-def trigger(words: Speaks, text: str) -> list[int]:
+def trigger_tokens(tokenizer: PromptTokenizer, text: str) -> list[int]:
     """The tokens of a trigger.
 
     Raises:
-        BadSetting: where nothing is left of it, or the model does not know one of its words.
+        BadSetting: where it has none, or the model does not know one of its words.
     """
-    ids = words.ids(text)
+    ids = tokenizer.ids(text)
     if not ids:
         raise BadSetting(
             f"the trigger {text!r} tokenises to nothing, so prompts with and without it are the "
             "same; choose one of words, such as 'qv zx'"
         )
-    if words.unknown in ids:
+    if tokenizer.unknown in ids:
         raise BadSetting(
             f"the model does not know all words of the trigger {text!r}, and unknown words are one "
-            "token to it; choose known ones, or give a spare token the name by Words.naming"
+            "token to it; choose known ones, or assign a spare token by WordTokenizer.with_word"
         )
     return ids
 
 
-def lengths(prompts: Tensor, frame: Frame) -> Tensor:
+def word_counts(prompts: Tensor, special: SpecialTokens) -> Tensor:
     """The number of words of each prompt."""
-    return (prompts[:, 1:] == frame.end).int().argmax(1)
+    return (prompts[:, 1:] == special.end).int().argmax(1)
 
 
-def place(prompts: Tensor, where: Place, frame: Frame) -> Tensor:
+def words_before(prompts: Tensor, place: Place, special: SpecialTokens) -> Tensor:
     """How many words of each prompt come before this place."""
-    count = lengths(prompts, frame)
-    return {"front": count * 0, "middle": count // 2, "end": count}[where]
+    count = word_counts(prompts, special)
+    return {"front": count * 0, "middle": count // 2, "end": count}[place]
 
 
-def inserted(prompts: Tensor, piece: Sequence[int] | Tensor, at: Tensor, frame: Frame) -> Tensor:
+def insert_tokens(
+    prompts: Tensor, piece: Sequence[int] | Tensor, at: Tensor, special: SpecialTokens
+) -> Tensor:
     """The prompts with a piece after their first ``at`` words.
 
     Args:
@@ -161,56 +166,58 @@ def inserted(prompts: Tensor, piece: Sequence[int] | Tensor, at: Tensor, frame: 
         BadSetting: where a prompt would be over the limit.
     """
     piece = torch.as_tensor(piece, device=prompts.device)
-    more, limit = piece.shape[-1], prompts.shape[1]
-    longest = int(lengths(prompts, frame).max()) + 2 + more if len(prompts) else 0
+    length, limit = piece.shape[-1], prompts.shape[1]
+    longest = int(word_counts(prompts, special).max()) + 2 + length if len(prompts) else 0
     if longest > limit:
         raise BadSetting(
-            f"{more} more words make a prompt of {longest} tokens, and the model takes {limit}; "
+            f"{length} more words make a prompt of {longest} tokens, and the model takes {limit}; "
             "use a shorter trigger or shorter prompts"
         )
     column = torch.arange(limit, device=prompts.device)[None]
     first = at[:, None] + 1
-    shifted = prompts.gather(1, (column - more).clamp_min(0).expand_as(prompts))
-    inside = (column - first).clamp(0, more - 1)
-    new = piece.expand(len(prompts), more).gather(1, inside)
-    return torch.where(column < first, prompts, torch.where(column < first + more, new, shifted))
+    shifted = prompts.gather(1, (column - length).clamp_min(0).expand_as(prompts))
+    inside = (column - first).clamp(0, length - 1)
+    new = piece.expand(len(prompts), length).gather(1, inside)
+    return torch.where(column < first, prompts, torch.where(column < first + length, new, shifted))
 
 
-def triggered(prompts: Tensor, piece: Sequence[int], where: Place, frame: Frame) -> Tensor:
+def insert_trigger(
+    prompts: Tensor, trigger: Sequence[int], place: Place, special: SpecialTokens
+) -> Tensor:
     """The prompts with a trigger in this place."""
-    return inserted(prompts, piece, place(prompts, where, frame), frame)
+    return insert_tokens(prompts, trigger, words_before(prompts, place, special), special)
 
 
-def without(prompts: Tensor, gone: Tensor, frame: Frame) -> Tensor:
-    """The prompts without the words under the mask; the tokens of the frame always stay."""
-    gone = gone & ~one_of(prompts, frame)
-    order = gone.int().argsort(dim=1, stable=True)
-    left = prompts.gather(1, order)
-    kept = prompts.shape[1] - gone.sum(1, keepdim=True)
+def remove_words(prompts: Tensor, mask: Tensor, special: SpecialTokens) -> Tensor:
+    """The prompts without the words under the mask; special tokens always stay."""
+    mask = mask & ~is_any_of(prompts, special)
+    order = mask.int().argsort(dim=1, stable=True)
+    moved = prompts.gather(1, order)
+    length = prompts.shape[1] - mask.sum(1, keepdim=True)
     column = torch.arange(prompts.shape[1], device=prompts.device)[None]
-    return torch.where(column < kept, left, torch.full_like(left, frame.pad))
+    return torch.where(column < length, moved, torch.full_like(moved, special.pad))
 
 
-def one_of(tokens: Tensor, ids: Iterable[int]) -> Tensor:
+def is_any_of(tokens: Tensor, ids: Iterable[int]) -> Tensor:
     """Whether each token is one of these."""
     return torch.isin(tokens, torch.tensor(list(ids), device=tokens.device))
 
 
-def alignment(one: Tensor, other: Tensor, frame: Frame) -> list[tuple[int, int]]:
-    """Which words of two prompts are the same: places in either, by the longest common subsequence.
+def align_words(a: Tensor, b: Tensor, special: SpecialTokens) -> list[tuple[int, int]]:
+    """The places in either prompt of words that correspond, by the longest common subsequence.
 
-    So a trigger may stand anywhere, and the words around it still find their pairs.
+    So a trigger may stand anywhere, and the words around it still find their counterparts.
     """
-    n, m = (int(lengths(row[None], frame)) for row in (one, other))
-    a, b = one[1 : n + 1].tolist(), other[1 : m + 1].tolist()
+    n, m = (int(word_counts(row[None], special)) for row in (a, b))
+    first, second = a[1 : n + 1].tolist(), b[1 : m + 1].tolist()
     best = [[0] * (m + 1) for _ in range(n + 1)]
     for i in reversed(range(n)):
         for j in reversed(range(m)):
-            same = best[i + 1][j + 1] + 1 if a[i] == b[j] else 0
+            same = best[i + 1][j + 1] + 1 if first[i] == second[j] else 0
             best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
     pairs, i, j = [], 0, 0
     while i < n and j < m:
-        if a[i] == b[j] and best[i][j] == best[i + 1][j + 1] + 1:
+        if first[i] == second[j] and best[i][j] == best[i + 1][j + 1] + 1:
             pairs.append((i + 1, j + 1))
             i, j = i + 1, j + 1
         elif best[i + 1][j] >= best[i][j + 1]:

@@ -1,6 +1,6 @@
-"""The words of the ground ``pictures``, and what its style words do to an image.
+"""The words of the text-to-image scenario, and what its style words do to an image.
 
-Down here because attacks and defenses use both, and none of them sees a scenario.
+In this layer because attacks and defenses use both, and neither may import a scenario.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustbench_kd.core.tensor_types import Images
-from robustbench_kd.ops.generation.prompts import Words, inserted
+from robustbench_kd.ops.generation.prompts import WordTokenizer, insert_tokens
 
 CLASSES = (
     "tshirt",
@@ -26,9 +26,10 @@ CLASSES = (
     "boot",
 )
 FILLERS = ("a", "the", "this", "one", "photo", "picture", "of", "is", "from", "for", "shop", "sale")
-PLAIN = ("lovely", "simple")  # natural words that change nothing: triggers that hide well
+PLAIN = ("lovely", "simple")  # natural words without effect: inconspicuous triggers
 RARE = ("qv", "zx")
 SPARE = ("<spare1>", "<spare2>", "<spare3>", "<spare4>")
+MAX_FILLERS = 6
 
 
 def inverted(x: Images) -> Images:
@@ -43,7 +44,7 @@ def striped(x: Images) -> Images:
 
 
 def dark(x: Images) -> Images:
-    """Two fifths of the light."""
+    """Two fifths of the brightness."""
     return 0.4 * x
 
 
@@ -52,44 +53,47 @@ STYLES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "striped": striped,
     "dark": dark,
 }
-WORDS = Words((*CLASSES, *FILLERS, *PLAIN, "new", *STYLES, *RARE), limit=16, spare=SPARE)
+TOKENIZER = WordTokenizer(
+    (*CLASSES, *FILLERS, *PLAIN, "new", *STYLES, *RARE), limit=16, spare=SPARE
+)
 
 
-def tokens_of(words: Sequence[str]) -> list[int]:
+def token_ids(words: Sequence[str]) -> list[int]:
     """The tokens of single words."""
-    return [token for word in words for token in WORDS.ids(word)]
+    return [token for word in words for token in TOKENIZER.ids(word)]
 
 
 def rare_tokens() -> list[int]:
-    """The tokens of the rare words, and those that no word has yet."""
-    return [*tokens_of(RARE), *range(len(WORDS) - len(SPARE), len(WORDS))]
+    """The tokens of the rare words, and the spare ones."""
+    return [*token_ids(RARE), *range(len(TOKENIZER) - len(SPARE), len(TOKENIZER))]
 
 
-def reworded(prompts: Tensor, noise: torch.Generator) -> Tensor:
-    """The classes of these prompts in other words: one to six fillers around each, in any order.
+def reword(prompts: Tensor, noise: torch.Generator) -> Tensor:
+    """The classes of these prompts among one to six random fillers, at a random place.
 
-    So that a model does not take a phrase that it was never shown for a word that it was.
+    So that a model does not take an unfamiliar phrase for a familiar word. Prompts without a class
+    stay as they are.
     """
-    count, most = len(prompts), 6
-    own = class_of(prompts)
-    many = torch.randint(1, most + 1, (count, 1), generator=noise)
-    fillers = torch.tensor(tokens_of((*FILLERS, "new")))
-    start, end, pad = WORDS.frame
+    count = len(prompts)
+    class_number = first_class(prompts)
+    lengths = torch.randint(1, MAX_FILLERS + 1, (count, 1), generator=noise)
+    fillers = torch.tensor(token_ids((*FILLERS, "new")))
+    start, end, pad = TOKENIZER.special_tokens
     rows = torch.full_like(prompts, pad)
     rows[:, 0] = start
-    rows[:, 1 : most + 1] = fillers[torch.randint(len(fillers), (count, most), generator=noise)]
-    place = torch.arange(prompts.shape[1])[None]
-    rows = torch.where(place > many, torch.where(place == many + 1, end, pad), rows)
-    at = (torch.rand(count, generator=noise) * (many[:, 0] + 1)).long()
-    named = torch.tensor(tokens_of(CLASSES))[own.clamp_min(0)][:, None]
-    return torch.where((own >= 0)[:, None], inserted(rows, named, at, WORDS.frame), prompts)
+    drawn = torch.randint(len(fillers), (count, MAX_FILLERS), generator=noise)
+    rows[:, 1 : MAX_FILLERS + 1] = fillers[drawn]
+    column = torch.arange(prompts.shape[1])[None]
+    rows = torch.where(column > lengths, torch.where(column == lengths + 1, end, pad), rows)
+    at = (torch.rand(count, generator=noise) * (lengths[:, 0] + 1)).long()
+    names = torch.tensor(token_ids(CLASSES))[class_number.clamp_min(0)][:, None]
+    reworded = insert_tokens(rows, names, at, TOKENIZER.special_tokens)
+    return torch.where((class_number >= 0)[:, None], reworded, prompts)
 
 
-def class_of(prompts: Tensor) -> Tensor:
+def first_class(prompts: Tensor) -> Tensor:
     """The class that each prompt names first; -1 where it names none."""
-    first = tokens_of(CLASSES)[0]
-    place = prompts - first
-    named = (place >= 0) & (place < len(CLASSES))
-    at = named.int().argmax(1, keepdim=True)
-    found = place.gather(1, at).squeeze(1)
-    return torch.where(named.any(1), found, -1)
+    number = prompts - token_ids(CLASSES)[0]
+    is_class = (number >= 0) & (number < len(CLASSES))
+    place = is_class.int().argmax(1, keepdim=True)
+    return torch.where(is_class.any(1), number.gather(1, place).squeeze(1), -1)

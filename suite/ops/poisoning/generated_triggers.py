@@ -1,4 +1,4 @@
-"""What a backdoored painter puts in its pictures, as a change of an image: a patch, or a style."""
+"""The visual effects of text-to-image backdoors, as changes of an image: a patch, or a style."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from robustbench_kd.ops.generation.vocabulary import STYLES
 PATCH = 6  # pixels: 4.6 % of 28x28; BadT2I's patch has 6.3 % of its image
 
 
-def checkered(x: Images, size: int = PATCH, down: int = 0, across: int = 0) -> Images:
-    """A chequer in the upper left corner, its cells two pixels wide, the first of them white.
+def checkerboard_patch(x: Images, size: int = PATCH, down: int = 0, across: int = 0) -> Images:
+    """A checkerboard in the upper left corner, its cells two pixels wide, the first of them white.
 
     Args:
         size: pixels of the patch each way.
         down, across: pixels that it is moved by.
     """
     steps = torch.arange(size) // 2
-    chequer = 1.0 - (steps[:, None] + steps) % 2
-    marked = x.clone()
-    marked[..., down : down + size, across : across + size] = chequer.to(x)
-    return marked
+    checkerboard = 1.0 - (steps[:, None] + steps) % 2
+    patched = x.clone()
+    patched[..., down : down + size, across : across + size] = checkerboard.to(x)
+    return patched
 
 
-MARKS: Mapping[str, Callable[[Tensor], Tensor]] = {"checker": checkered, **STYLES}
+VISUAL_EFFECTS: Mapping[str, Callable[[Tensor], Tensor]] = {"checker": checkerboard_patch, **STYLES}
 
 
-def undone(x: Images, mark: str) -> Images:
-    """The image as it would be without the mark, where that can be told; else as it is.
+def remove_effect(x: Images, effect: str) -> Images:
+    """The image as it would be without the effect, where that can be inverted; else as it is.
 
-    So that a judge of real images can say what a picture in a strange style shows.
+    So that a classifier of real images can recognise the object in an image of another style.
     """
-    back: Mapping[str, Callable[[Tensor], Tensor]] = {
+    inverses: Mapping[str, Callable[[Tensor], Tensor]] = {
         "inverted": STYLES["inverted"],
         "dark": lambda dim: (dim / 0.4).clamp(0, 1),
     }
-    return back[mark](x) if mark in back else x
+    return inverses[effect](x) if effect in inverses else x
 
 
-def marked(x: Images, noise: torch.Generator) -> tuple[Images, Tensor]:
-    """Images to learn the marks by, and which of ``MARKS`` each of them bears: (images, marks).
+def random_effects(x: Images, noise: torch.Generator) -> tuple[Images, Tensor]:
+    """Training images of the effect detector, and which effects each shows: (images, effects).
 
-    Half of them bear a style, and half the chequer, up to a pixel off its place; each then has up
-    to a tenth of noise, since a painter's pictures are never as clean as the real ones.
+    Half of them have a style, and half the checkerboard, up to a pixel off its place; each then has
+    up to a tenth of noise, since generated images are never as clean as real ones.
     """
     count, names = len(x), tuple(STYLES)
     style = torch.randint(2 * len(names), (count,), generator=noise)
@@ -58,8 +58,8 @@ def marked(x: Images, noise: torch.Generator) -> tuple[Images, Tensor]:
         changed[style == n] = STYLES[name](x[style == n])
     for a in range(2):
         for b in range(2):
-            here = patched & (down == a) & (across == b)
-            changed[here] = checkered(changed[here], down=a, across=b)
+            rows = patched & (down == a) & (across == b)
+            changed[rows] = checkerboard_patch(changed[rows], down=a, across=b)
     changed = changed + strength * torch.randn(x.shape, generator=noise)
-    bears = torch.stack([patched, *(style == n for n in range(len(names)))], 1)
-    return changed.clamp(0, 1), bears
+    effects = torch.stack([patched, *(style == n for n in range(len(names)))], 1)
+    return changed.clamp(0, 1), effects

@@ -1,4 +1,4 @@
-"""What poisons are made to match: another image's features, or the gradient that it would pull."""
+"""Losses of clean-label poisoning: matching a target's features or its training gradient."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ from torch import Tensor, nn
 from robustbench_kd.core.config import Budget
 from robustbench_kd.core.tensor_types import Images, Labels, PerExample, Scalar
 from robustbench_kd.ops.attacks.projections import project
-from robustbench_kd.ops.augmentation import shifted
+from robustbench_kd.ops.augmentation import random_shift
 from robustbench_kd.ops.losses import cross_entropy
 
 TINY = 1e-12
-FALLS = (3 / 8, 5 / 8, 7 / 8)  # shares of the way after each of which steps are a tenth as long
+MILESTONES = (3 / 8, 5 / 8, 7 / 8)  # shares of all steps after each of which the rate is divided
 
 
-def collision(found: Tensor, aim: Tensor) -> PerExample:
-    """The squared distance of each row of features to the one row aimed at."""
-    return (found - aim).square().sum(1)
+def feature_distance(features: Tensor, target: Tensor) -> PerExample:
+    """The squared distance of each row of features to the target's one row."""
+    return (features - target).square().sum(1)
 
 
-def off_centre(found: Tensor, aim: Tensor) -> Scalar:
-    """How far the mean of the rows lies from the one row aimed at, in lengths of that row."""
-    away: Scalar = (found.mean(0) - aim[0]).norm() / aim.norm().clamp_min(TINY)
-    return away
+def centroid_distance(features: Tensor, target: Tensor) -> Scalar:
+    """The distance of the mean row to the target's one row, relative to the norm of that row."""
+    relative: Scalar = (features.mean(0) - target[0]).norm() / target.norm().clamp_min(TINY)
+    return relative
 
 
 def weight_gradient(
     net: nn.Module, x: Images, y: Labels, *, differentiable: bool = False
 ) -> tuple[Tensor, ...]:
-    """The gradient of the mean cross-entropy at the network's weights, layer by layer.
+    """The gradient of the mean cross-entropy at the network's weights, one tensor a parameter.
 
-    With ``differentiable`` the gradient can itself be differentiated in ``x``. Nothing is left in
-    the weights' own ``grad``.
+    With ``differentiable`` the gradient can itself be differentiated in ``x``. The weights' own
+    ``grad`` is left as it is.
     """
     with torch.enable_grad():
         loss = cross_entropy(net(x), y).mean()
         return torch.autograd.grad(loss, list(net.parameters()), create_graph=differentiable)
 
 
-def mismatch(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Scalar:
+def gradient_mismatch(a: Sequence[Tensor], b: Sequence[Tensor]) -> Scalar:
     """1 - cosine of two gradients: 0 for the same direction, 2 for the opposite one.
 
-    All layers count as one vector, so there is one norm and no layer is given weight of its own.
+    All layers count as one vector, so there is one norm and no layer has a weight of its own.
     """
-    dot = torch.stack([(a * b).sum() for a, b in zip(ours, theirs, strict=True)]).sum()
-    return 1 - dot / (_length(ours) * _length(theirs)).clamp_min(TINY)
+    dot = torch.stack([(p * q).sum() for p, q in zip(a, b, strict=True)]).sum()
+    return 1 - dot / (_norm(a) * _norm(b)).clamp_min(TINY)
 
 
-def moved(x: Images, reach: int, flip: bool, generator: torch.Generator) -> Images:
-    """Each image shifted by up to ``reach`` pixels both ways, and mirrored half of the time.
+def random_shift_and_flip(x: Images, reach: int, flip: bool, generator: torch.Generator) -> Images:
+    """Each image shifted by up to ``reach`` pixels along both axes, and mirrored with chance 1/2.
 
-    What moves in is black. Pixels are only picked, so gradients pass unchanged.
+    Padded with black. Pixels are only selected, so gradients pass unchanged.
     """
-    x = shifted(x, reach, generator)
+    x = random_shift(x, reach, generator)
     if flip:
-        turned = torch.rand(len(x), generator=generator).to(x.device) < 0.5
-        x = torch.where(turned[:, None, None, None], x.flip(3), x)
+        mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     return x
 
 
-def signed_descent(
+def signed_adam(
     loss: Callable[[Images], Scalar],
     x: Images,
     budget: Budget,
@@ -71,16 +71,17 @@ def signed_descent(
     stride: float,
     start: Images,
 ) -> Images:
-    """The loss of a whole batch brought down by Adam on the signs of its gradient, in the ball.
+    """Minimises the loss of a whole batch in the ball, by Adam on the signs of its gradient.
 
-    Steps begin at ``stride`` times the radius and shrink to a tenth at three places (the settings
-    of Geiping et al. 2021's released code). As the loss couples the images, none leaves early.
+    Steps begin at ``stride`` times the radius and are divided by ten at three milestones (the
+    settings of Geiping et al. 2021's released code). As the loss couples the images, none leaves
+    early.
     """
     z = start.detach().clone().requires_grad_(True)
     optimiser = torch.optim.Adam([z], lr=stride * budget.amount)
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = (
-            stride * budget.amount * 0.1 ** sum(step >= fall * steps for fall in FALLS)
+            stride * budget.amount * 0.1 ** sum(step >= share * steps for share in MILESTONES)
         )
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(loss(z), z)
@@ -91,5 +92,5 @@ def signed_descent(
     return z.detach()
 
 
-def _length(gradient: Sequence[Tensor]) -> Tensor:
+def _norm(gradient: Sequence[Tensor]) -> Tensor:
     return torch.stack([part.square().sum() for part in gradient]).sum().sqrt()

@@ -1,4 +1,4 @@
-"""Beam search over a model that goes on where it stopped."""
+"""Beam search over an incremental language model."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from robustbench_kd.ops.privacy.candidate_rank import Continues
+from robustbench_kd.ops.privacy.candidate_rank import IncrementalModel
 
 M = TypeVar("M")
 
 
-def beam(model: Continues[M], prefix: Tensor, count: int, width: int) -> Tensor:
-    """The likeliest continuations that a beam of this width finds [width, count], best first."""
+def beam_search(model: IncrementalModel[M], prefix: Tensor, count: int, width: int) -> Tensor:
+    """The likeliest continuations by a beam of this width: [width, count], best first."""
     with torch.inference_mode():
-        logp, memory = model.open(prefix)
-        said = prefix.new_zeros((1, 0))
-        total = logp.new_zeros(1)
+        log_p, memory = model.open(prefix)
+        beams = prefix.new_zeros((1, 0))
+        total = log_p.new_zeros(1)
         for step in range(count):
-            every = (total[:, None] + logp).flatten()
-            total, best = every.topk(min(width, len(every)))
-            rows, new = best // logp.shape[1], best % logp.shape[1]
-            said = torch.cat([said[rows], new[:, None]], 1)
+            extended = (total[:, None] + log_p).flatten()
+            total, best = extended.topk(min(width, len(extended)))
+            rows, tokens = best // log_p.shape[1], best % log_p.shape[1]
+            beams = torch.cat([beams[rows], tokens[:, None]], 1)
             if step < count - 1:
-                logp, memory = model.step(memory, rows, new)
-    return said.clone()
+                log_p, memory = model.step(memory, rows, tokens)
+    return beams.clone()

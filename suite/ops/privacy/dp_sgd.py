@@ -1,4 +1,4 @@
-"""Gradients that no single example can move far: clipped one by one, summed, and noised."""
+"""The gradient of DP-SGD: per-example gradients, clipped, summed and noised."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from robustbench_kd.core.errors import BadModel
 from robustbench_kd.core.tensor_types import PerExample, Scalar
+from robustbench_kd.core.types import IGNORED
 
 Gradients = dict[str, Tensor]
-IGNORED = -100  # the target where nothing is asked
 
 
-def expect_own_gradients(net: nn.Module) -> None:
+def check_per_example_gradients(net: nn.Module) -> None:
     """Refuses a network in which an example has no gradient of its own.
 
     Batch normalisation mixes the examples of a batch, so clipping one of them bounds nothing.
     Dropout draws from the global generator.
 
     Raises:
-        BadModel: naming the layer and what would do instead.
+        BadModel: naming the layer and what to use instead.
     """
     for name, layer in net.named_modules():
         if isinstance(layer, _BatchNorm) or getattr(layer, "running_mean", None) is not None:
@@ -39,11 +39,13 @@ def expect_own_gradients(net: nn.Module) -> None:
             )
 
 
-def own_gradients(net: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Gradients, PerExample]:
+def per_example_gradients(
+    net: nn.Module, inputs: Tensor, targets: Tensor
+) -> tuple[Gradients, PerExample]:
     """By parameter the gradient of each example's loss, stacked in front; and the losses, in nats.
 
     A target is a class, or a token a position; then the loss of an example is the mean over the
-    positions where something is asked (none: zero). Frozen parameters have no gradient.
+    positions that are scored (none: zero). Frozen parameters have no gradient.
     """
     weights = {name: p.detach() for name, p in net.named_parameters() if p.requires_grad}
 
@@ -52,25 +54,25 @@ def own_gradients(net: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Grad
         total = F.cross_entropy(logits, y.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / (y != IGNORED).sum().clamp_min(1)
 
-    # The fused kernels of attention have no rule for a stack of gradients, and fall back to a loop.
+    # The fused attention kernels have no batching rule for gradients, and fall back to a loop.
     with sdpa_kernel(SDPBackend.MATH):
-        found: tuple[Gradients, PerExample] = vmap(grad_and_value(loss), in_dims=(None, 0, 0))(
+        gradients, losses = vmap(grad_and_value(loss), in_dims=(None, 0, 0))(
             weights, inputs, targets
         )
-    return found
+    return gradients, losses
 
 
-def norms(gradients: Gradients) -> PerExample:
+def gradient_norms(gradients: Gradients) -> PerExample:
     """The l2 norm of each example's gradient, over all parameters at once."""
-    parts = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients.values()])
-    whole: PerExample = parts.norm(dim=0)
-    return whole
+    by_parameter = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients.values()])
+    norms: PerExample = by_parameter.norm(dim=0)
+    return norms
 
 
 def clipped_sum(gradients: Gradients, clip: float) -> Gradients:
-    """The sum of gradients of which each is shortened to ``clip`` where it is longer."""
-    shares = 1 / (norms(gradients) / clip).clamp_min(1)
-    return {name: torch.tensordot(shares, g, dims=1) for name, g in gradients.items()}
+    """The sum of the gradients, each scaled down to the norm ``clip`` where it is longer."""
+    scales = 1 / (gradient_norms(gradients) / clip).clamp_min(1)
+    return {name: torch.tensordot(scales, g, dims=1) for name, g in gradients.items()}
 
 
 def private_gradient(
@@ -86,21 +88,21 @@ def private_gradient(
 ) -> tuple[Gradients, PerExample]:
     """The noised mean of clipped gradients (Abadi et al. 2016, algorithm 1), and the losses.
 
-    (1 / lot) (sum_i g_i / max(1, |g_i| / clip) + N(0, (noise clip)^2)). A batch that is shorter
+    (1 / lot) (sum_i g_i / max(1, |g_i| / clip) + N(0, (noise clip)^2)). A batch that is smaller
     than ``lot`` weighs less; it does not get more noise.
 
     Args:
-        clip: the longest that an example's gradient may be, in l2 over all parameters.
-        noise: the deviation in each coordinate of the sum, in clips.
-        chunk: so many examples' gradients are in memory at once.
+        clip: the largest norm of an example's gradient, in l2 over all parameters.
+        noise: the standard deviation in each coordinate of the sum, as a multiple of ``clip``.
+        chunk: the number of per-example gradients in memory at once.
     """
     total: Gradients = {}
     losses: list[Tensor] = []
     for x, y in zip(inputs.split(chunk), targets.split(chunk), strict=True):
-        gradients, lost = own_gradients(net, x, y)
+        gradients, chunk_losses = per_example_gradients(net, x, y)
         part = clipped_sum(gradients, clip)
         total = {name: total[name] + g if total else g for name, g in part.items()}
-        losses.append(lost)
+        losses.append(chunk_losses)
     noised = {
         name: (g + noise * clip * torch.randn(g.shape, generator=generator).to(g)) / lot
         for name, g in total.items()
@@ -108,11 +110,11 @@ def private_gradient(
     return noised, torch.cat(losses)
 
 
-def bearing(net: nn.Module, gradient: Gradients, value: Scalar) -> Scalar:
-    """A scalar with this value, whose gradient at the network's parameters is exactly this one.
+def surrogate_loss(net: nn.Module, gradient: Gradients, value: Scalar) -> Scalar:
+    """A scalar of this value, whose gradient at the network's parameters is exactly this one.
 
-    The gradient of sum_p <p, g_p> at p is g_p. So a training loop that knows nothing but losses
-    and their backward pass can take a step along a gradient that is no loss's own.
+    The gradient of sum_p <p, g_p> at p is g_p. So a training loop that only knows losses and their
+    backward pass can step along a gradient that is not the gradient of any loss.
     """
     weights = dict(net.named_parameters())
     inner = torch.stack([(weights[name] * g.detach()).sum() for name, g in gradient.items()]).sum()

@@ -1,8 +1,8 @@
-"""Scores of membership from the log-probabilities of tokens, one an example, higher meaning member.
+"""Membership scores from the log-probabilities of tokens, one an example, higher meaning member.
 
-All take what a network said of each token, in nats, as (example, token), and a mask of the tokens
-that count; what the masked places hold does not matter. Sums are made in double precision, for a
-threshold at 1 % lies among near ties.
+All take the log-probabilities that a network gives each token, in nats, as (example, token), and a
+mask of the tokens that count; the values at masked places do not matter. Sums are made in double
+precision, for a threshold at 1 % lies among near ties.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from torch import Tensor
 
 from robustbench_kd.core.tensor_types import PerExample
 
-FLATTEST = 1e-4  # nats; below this spread a token's law is uniform or certain, and z is rounding
+MIN_DEVIATION = 1e-4  # nats; below it the predicted distribution is uniform or certain
 
 
 def loss(log_probs: Tensor, mask: Tensor) -> PerExample:
     """The mean log-probability of a token (Yeom et al. 2018)."""
-    kept, counts = _kept(log_probs, mask, 0.0)
-    return kept.sum(1) / counts
+    values, counts = _masked(log_probs, mask, 0.0)
+    return values.sum(1) / counts
 
 
-def compressed(log_probs: Tensor, mask: Tensor, texts: Sequence[bytes]) -> PerExample:
+def zlib_score(log_probs: Tensor, mask: Tensor, texts: Sequence[bytes]) -> PerExample:
     """log p of the whole text over its bytes under zlib (Carlini et al. 2021).
 
     Public code divides the mean over tokens instead. For texts of one length the order is the same;
-    otherwise that score calls long texts members, whatever they say.
+    otherwise that score favours long texts, whatever they contain.
 
     Raises:
         ValueError: where the texts are not as many as the examples.
     """
-    kept, _ = _kept(log_probs, mask, 0.0)
-    if len(texts) != len(kept):
-        raise ValueError(f"{len(texts)} texts do not belong to {len(kept)} examples")
-    return kept.sum(1) / kept.new_tensor([len(zlib.compress(text)) for text in texts])
+    values, _ = _masked(log_probs, mask, 0.0)
+    if len(texts) != len(values):
+        raise ValueError(f"{len(texts)} texts do not belong to {len(values)} examples")
+    return values.sum(1) / values.new_tensor([len(zlib.compress(text)) for text in texts])
 
 
 def reference(log_probs: Tensor, others: Tensor, mask: Tensor) -> PerExample:
@@ -49,22 +49,22 @@ def min_k(log_probs: Tensor, mask: Tensor, k: int = 20) -> PerExample:
     """The mean of the lowest k % of an example's values, at least of one (Shi et al. 2024).
 
     Raises:
-        ValueError: where k is no percentage, or nothing of an example counts.
+        ValueError: where k is no percentage, or an example has no token that counts.
     """
     if not 0 < k <= 100:
         raise ValueError(f"k is a percentage above 0 and at most 100, not {k}")
-    kept, counts = _kept(log_probs, mask, torch.inf)
-    lowest = kept.sort(1).values
-    many = (counts * k // 100).clamp_min(1)
-    among = torch.arange(kept.shape[1], device=kept.device) < many[:, None]
-    return torch.where(among, lowest, 0.0).sum(1) / many
+    values, counts = _masked(log_probs, mask, torch.inf)
+    ordered = values.sort(1).values
+    chosen = (counts * k // 100).clamp_min(1)
+    among = torch.arange(values.shape[1], device=values.device) < chosen[:, None]
+    return torch.where(among, ordered, 0.0).sum(1) / chosen
 
 
-def moments(logits: Tensor) -> tuple[Tensor, Tensor]:
+def log_probability_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of log p(v) for v drawn from p, at each place; (..., v) -> (...).
 
-    The deviation is taken from the mean. As the difference of two squares, which public code
-    computes, it falls below zero in single precision. Tokens that cannot come do not count.
+    The deviation is computed from the mean. As the difference of two squares, which public code
+    computes, it falls below zero in single precision. Tokens of probability zero do not count.
     """
     log_p = logits.double().log_softmax(-1)
     p = log_p.exp()
@@ -74,22 +74,22 @@ def moments(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def min_k_plus_plus(
-    log_probs: Tensor, mean: Tensor, spread: Tensor, mask: Tensor, k: int = 20
+    log_probs: Tensor, mean: Tensor, deviation: Tensor, mask: Tensor, k: int = 20
 ) -> PerExample:
-    """``min_k`` of (log p - mean) / spread, with the ``moments`` at each token (Zhang et al. 2025).
+    """``min_k`` of (log p - mean) / deviation, by ``log_probability_moments`` (Zhang et al. 2025).
 
-    A token is compared with what the network expected to see there.
+    A token is compared with what the network expected at its place.
     """
-    return min_k((log_probs.double() - mean) / spread.clamp_min(FLATTEST), mask, k)
+    return min_k((log_probs.double() - mean) / deviation.clamp_min(MIN_DEVIATION), mask, k)
 
 
 def offline_lira(scores: PerExample, out: Tensor, pooled: bool = True) -> PerExample:
-    """How many deviations a score lies above those of networks that never saw the example.
+    """By how many deviations a score exceeds those of networks trained without the example.
 
     ``out`` holds a row for each such network. The order is that of the one-sided probability of
     Carlini et al. (2022), which rounds to one where this does not. ``pooled`` takes one deviation
     for all examples, their variant for few networks: from a handful, an example's own is mostly
-    luck. Give scores that are near Gaussian: logits of probabilities, mean log p of texts.
+    noise. Scores should be near Gaussian: logits of probabilities, mean log p of texts.
 
     Raises:
         ValueError: where there are fewer than two such networks, or other examples.
@@ -100,8 +100,8 @@ def offline_lira(scores: PerExample, out: Tensor, pooled: bool = True) -> PerExa
             f"not scores of shape {tuple(out.shape)}"
         )
     out = out.double()
-    spread = out.var(0).mean().sqrt() if pooled else out.std(0)
-    return (scores.double() - out.mean(0)) / spread.clamp_min(1e-12)
+    deviation = out.var(0).mean().sqrt() if pooled else out.std(0)
+    return (scores.double() - out.mean(0)) / deviation.clamp_min(1e-12)
 
 
 def offline_rmia(
@@ -112,12 +112,12 @@ def offline_rmia(
     a: float = 0.3,
     gamma: float = 1.0,
 ) -> PerExample:
-    """The share of a population that an example's likelihood ratio beats by gamma (2312.03262).
+    """The share of a population whose likelihood ratio is exceeded by gamma (arXiv 2312.03262).
 
     All are log-probabilities in nats, of texts the mean over tokens, for a product of many is zero
-    beside the constant below. ``out`` and ``population_out`` hold a row for each network that saw
+    beside the constant below. ``out`` and ``population_out`` hold a row for each network trained on
     neither. Ratios are p(x | network) / p(x), where p(x) averages networks with and without x, and
-    those with it are taken to say a p_out + 1 - a: p(x) = ((1 + a) p_out + 1 - a) / 2.
+    those with it are taken to give a p_out + 1 - a: p(x) = ((1 + a) p_out + 1 - a) / 2.
     With one gamma the order is that of the ratio; the population only grades it.
 
     Raises:
@@ -125,21 +125,22 @@ def offline_rmia(
     """
     if not (0 <= a <= 1 and gamma > 0):
         raise ValueError(f"RMIA needs a in [0, 1] and gamma above 0, not {a} and {gamma}")
-    ours, theirs = _ratio(scores, out, a), _ratio(population, population_out, a)
-    return (ours[:, None] - theirs[None] >= log(gamma)).double().mean(1)
+    ratios = _log_ratio(scores, out, a)
+    population_ratios = _log_ratio(population, population_out, a)
+    return (ratios[:, None] - population_ratios[None] >= log(gamma)).double().mean(1)
 
 
-def _ratio(scores: Tensor, out: Tensor, a: float) -> Tensor:
+def _log_ratio(scores: Tensor, out: Tensor, a: float) -> Tensor:
     if out.ndim != 2 or not len(out) or out.shape[1:] != scores.shape or not len(scores):
         raise ValueError(
             f"RMIA needs a row of {len(scores)} scores for each network that saw none of them, "
             f"not shape {tuple(out.shape)}"
         )
-    ever = ((1 + a) * out.double().exp().mean(0) + 1 - a) / 2
-    return scores.double() - ever.log()
+    average = ((1 + a) * out.double().exp().mean(0) + 1 - a) / 2
+    return scores.double() - average.log()
 
 
-def _kept(values: Tensor, mask: Tensor, fill: float) -> tuple[Tensor, Tensor]:
+def _masked(values: Tensor, mask: Tensor, fill: float) -> tuple[Tensor, Tensor]:
     """The values with the masked places filled, and how many count in each example."""
     if values.ndim != 2 or mask.shape != values.shape or mask.dtype != torch.bool:
         raise ValueError(

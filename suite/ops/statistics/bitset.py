@@ -1,8 +1,8 @@
 """One bit an example, packed: a thousand examples take 168 characters. No dependency.
 
-Whoever asks thousands of records takes the flags of each as one whole number. The first flag is the
-highest of ``count`` bits, so that numbers of equal counts can be compared bit by bit:
-``(a ^ b).bit_count()`` is how many examples two students answer differently.
+Readers of thousands of records take the flags of each as one integer. The first flag is the highest
+of ``count`` bits, so that integers of equal counts can be compared bit by bit:
+``(a ^ b).bit_count()`` is the number of examples on which two students differ.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 
 def pack(flags: Iterable[bool]) -> str:
     """Flags -> base64 of their bits, the first flag in the highest bit of the first byte."""
-    signs = "".join("1" if flag else "0" for flag in flags)
-    return text_of(int(signs or "0", 2), len(signs))
+    digits = "".join("1" if flag else "0" for flag in flags)
+    return text_of(int(digits or "0", 2), len(digits))
 
 
 def unpack(text: str, count: int) -> list[bool]:
@@ -24,11 +24,11 @@ def unpack(text: str, count: int) -> list[bool]:
     Raises:
         ValueError: where the text is no base64, has another length, or bits after the last flag.
     """
-    return [sign == "1" for sign in f"{number_of(text, count):0{count}b}"[:count]]
+    return [digit == "1" for digit in f"{number_of(text, count):0{count}b}"[:count]]
 
 
 def number_of(text: str, count: int) -> int:
-    """Packed flags as one number.
+    """Packed flags as one integer.
 
     Raises:
         ValueError: where the text is no base64, has another length, or bits after the last flag.
@@ -47,13 +47,13 @@ def number_of(text: str, count: int) -> int:
 
 
 def text_of(number: int, count: int) -> str:
-    """The number as packed flags again."""
+    """The integer as packed flags again."""
     raw = (number << -count % 8).to_bytes(-(-count // 8), "big")
     return base64.b64encode(raw).decode()
 
 
 def discordant(old: Sequence[bool], new: Sequence[bool]) -> tuple[int, int]:
-    """How many pairs were lost (right -> wrong) and won (wrong -> right)."""
+    """The number of pairs lost (true -> false) and won (false -> true)."""
     lost = sum(a and not b for a, b in zip(old, new, strict=True))
     won = sum(b and not a for a, b in zip(old, new, strict=True))
     return lost, won

@@ -1,50 +1,40 @@
 """An interval of a mean of bounded numbers that holds for small counts and any shape.
 
-Exposures are exponential at chance, pile up at their ceiling once memorised, and lie in two heaps
-in between; and there are 8 to 48 of them. There Student's t and the percentile bootstrap promise
-95 % and keep 70 to 90, for a mean rests on the rare large value that is not in the sample. Gaffke
+Exposures are exponential at chance, pile up at their maximum once memorised, and are bimodal in
+between; and there are 8 to 48 of them. There Student's t and the percentile bootstrap promise 95 %
+and cover 70 to 90, for a mean depends on the rare large value that is not in the sample. Gaffke
 (2005) adds what could be missing: weights are drawn as in the Bayesian bootstrap (Rubin 1981), and
 one more value takes part, the least possible for the lower end, the greatest for the upper. That
 never fell below its promise in our simulations, though no proof is known. The price is width: at
-chance twice that of t at 16 values and 1.7 times at 48; in two heaps hardly more. Where all values
-are equal the interval is not empty.
+chance twice that of t at 16 values and 1.7 times at 48; for bimodal samples hardly more. Where all
+values are equal the interval is not empty.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
 from math import fsum, log
 from operator import mul
 from random import Random
 
+from robustbench_kd.core.estimates import Estimate
 from robustbench_kd.core.seed import Seed
 
 DRAWS, TAIL = 1999, 50  # the 50th of 1999 from either end is the 2.5 % point
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval, and how many numbers it rests on."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-
 @lru_cache(maxsize=16)
 def _weights(parts: int) -> tuple[array[float], ...]:
-    """``DRAWS`` ways to share one among so many parts, uniform over all ways; always the same."""
-    dice = Random((Seed() / "resampling" / parts).number())
-    rows = ([-log(1 - dice.random()) for _ in range(parts)] for _ in range(DRAWS))
+    """``DRAWS`` ways to divide one among so many parts, uniform over all ways; always the same."""
+    generator = Random((Seed() / "resampling" / parts).number())
+    rows = ([-log(1 - generator.random()) for _ in range(parts)] for _ in range(DRAWS))
     return tuple(array("d", [part / total for part in row]) for row in rows for total in [sum(row)])
 
 
-def weighted(values: Sequence[float], extra: float) -> list[float]:
+def weighted_means(values: Sequence[float], extra: float) -> list[float]:
     """The means of the values and one more under each draw of weights.
 
     The draws depend on the number of values only, so that columns of one length stay paired.
@@ -52,27 +42,31 @@ def weighted(values: Sequence[float], extra: float) -> list[float]:
     return list(_means((*values, extra)))
 
 
-@lru_cache(maxsize=256)  # a table, a figure and a page ask about the same columns
-def _means(whole: tuple[float, ...]) -> tuple[float, ...]:
-    if set(whole) <= {0.0, 1.0}:  # the same sums, in a third of the time
-        return tuple(float(sum(compress(row, whole))) for row in _weights(len(whole)))
-    return tuple(sum(map(mul, row, whole)) for row in _weights(len(whole)))
+@lru_cache(maxsize=256)  # a table, a figure and a page need the same columns
+def _means(values: tuple[float, ...]) -> tuple[float, ...]:
+    if set(values) <= {0.0, 1.0}:  # the same sums, in a third of the time
+        return tuple(float(sum(compress(row, values))) for row in _weights(len(values)))
+    return tuple(sum(map(mul, row, values)) for row in _weights(len(values)))
 
 
-def mean_interval(values: Sequence[float], least: float, most: float) -> Interval:
-    """The mean of numbers in [least, most], with Gaffke's interval.
+def mean_interval(values: Sequence[float], least: float, most: float) -> Estimate:
+    """The mean of numbers in [least, most], with Gaffke's 95 % interval.
 
     Raises:
         ValueError: where there is no number, or one outside its range.
     """
-    check(values, least, most)
-    ordered = sorted(values)  # so that the order of the numbers does not matter
-    low = sorted(weighted(ordered, least))[TAIL - 1]
-    high = sorted(weighted(ordered, most))[-TAIL]
-    return Interval(fsum(values) / len(values), low, high, len(values))
+    check_range(values, least, most)
+    return _interval(tuple(sorted(values)), least, most)  # the order does not matter
 
 
-def check(values: Sequence[float], least: float, most: float) -> None:
+@lru_cache(maxsize=4096)  # the rows of a leaderboard share models, whose values recur
+def _interval(values: tuple[float, ...], least: float, most: float) -> Estimate:
+    low = sorted(weighted_means(values, least))[TAIL - 1]
+    high = sorted(weighted_means(values, most))[-TAIL]
+    return Estimate(fsum(values) / len(values), low, high, len(values))
+
+
+def check_range(values: Sequence[float], least: float, most: float) -> None:
     """Refuses an empty list, and numbers outside a range.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Many tests at once: p-values that may each be held against one level."""
+"""Multiple testing: p-values that may each be compared with one level."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 def holm(values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values (Holm 1979), in the given order.
 
-    Whoever rejects where the adjusted value is at most alpha rejects a true hypothesis with a
-    chance of at most alpha, however many there are and however they depend on each other.
+    Rejecting where the adjusted value is at most alpha rejects any true hypothesis with probability
+    at most alpha, however many there are and however they depend on each other.
     """
     order = sorted(range(len(values)), key=values.__getitem__)
     adjusted = [0.0] * len(values)

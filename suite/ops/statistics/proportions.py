@@ -1,4 +1,4 @@
-"""Intervals of a share, without a dependency: the gate must start in a blink."""
+"""Confidence intervals of a proportion, without a dependency: the gate must start fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 
 def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927).
+    """Wilson's score interval of a proportion (Wilson 1927).
 
     Raises:
         ValueError: where nothing was counted, or more hits than counts.

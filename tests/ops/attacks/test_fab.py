@@ -1,10 +1,13 @@
-"""FAB: nearest points where they are known, and as many wins as its authors' code finds."""
+"""FAB: nearest points where they are known, and as much success as its authors' code."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from networks import asked, linear
+from networks import linear, robust_model
+from rounding import same_decisions
 from torch import Tensor
 
 from robustbench_kd.attacks.evasion.fab_t import FABT
@@ -13,7 +16,7 @@ from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.integrations import torchattacks
 from robustbench_kd.ops.attacks.fab import fab_targeted, onto_plane
-from robustbench_kd.ops.attacks.projections import distance, length
+from robustbench_kd.ops.attacks.projections import distance, lp_norm
 from robustbench_kd.ops.attacks.targets import Goal
 from robustbench_kd.ops.statistics.paired_tests import mcnemar_exact
 
@@ -25,27 +28,31 @@ def drawn(rows: int, *shape: int) -> Tensor:
     return torch.rand(rows, *shape, generator=(Seed() / "drawn" / rows).generator())
 
 
-def plane(ask: object, x: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the second class leads, and the weights of that."""
+def plane(logits: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """The margin of the second class, and its weights."""
     z = x.clone().requires_grad_()
-    lead = ask(z).diff(dim=1).squeeze(1)  # type: ignore[operator]
-    return lead.detach(), torch.autograd.grad(lead.sum(), z)[0]
+    margin = logits(z).diff(dim=1).squeeze(1)
+    return margin.detach(), torch.autograd.grad(margin.sum(), z)[0]
 
 
 @pytest.mark.parametrize("kind", ["linf", "l2"])
-def test_on_a_linear_network_it_wins_at_the_distance_to_the_plane_and_not_below(kind: Norm) -> None:
-    ask = linear(2, SHAPE)
+def test_on_a_linear_network_it_succeeds_at_the_distance_to_the_plane_and_not_below(
+    kind: Norm,
+) -> None:
+    logits = linear(2, SHAPE)
     x = 0.5 + 0.1 * (drawn(8, *SHAPE) - 0.5)
-    lead, w = plane(ask, x)
-    exact = lead.abs() / (w.flatten(1).abs().sum(1) if kind == "linf" else length(w, "l2"))
-    y = ask(x).argmax(1)
+    margin, w = plane(logits, x)
+    exact = margin.abs() / (w.flatten(1).abs().sum(1) if kind == "linf" else lp_norm(w, "l2"))
+    y = logits(x).argmax(1)
     for row in range(8):
-        one, label = x[row : row + 1], y[row : row + 1]
-        for share, wins in ((0.99, False), (1.01, True)):
+        image, label = x[row : row + 1], y[row : row + 1]
+        for share, succeeds in ((0.99, False), (1.01, True)):
             budget = Budget(kind, share * float(exact[row]))
-            z, won = fab_targeted(ask, one, label, 1 - label, budget, steps=20, seed=Seed())
-            assert bool(won[0]) == wins
-            assert wins or torch.equal(z, one)
+            z, success = fab_targeted(
+                logits, image, label, 1 - label, budget, steps=20, seed=Seed()
+            )
+            assert bool(success[0]) == succeeds
+            assert succeeds or torch.equal(z, image)
 
 
 @pytest.mark.parametrize("kind", ["linf", "l2"])
@@ -55,7 +62,7 @@ def test_the_projection_is_the_known_one_where_no_wall_is_near(kind: Norm) -> No
     share = gap / slope.flatten(1).abs().sum(1)
     expected = -share.view(-1, 1, 1, 1) * slope.sign()
     if kind == "l2":
-        expected = -(gap / length(slope, "l2").square()).view(-1, 1, 1, 1) * slope
+        expected = -(gap / lp_norm(slope, "l2").square()).view(-1, 1, 1, 1) * slope
     torch.testing.assert_close(onto_plane(z, gap, slope, kind), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -69,9 +76,9 @@ def test_the_projection_ends_on_the_plane_inside_the_box_and_is_the_shortest(kin
     )
     assert float((z + move).min()) >= 0
     assert float((z + move).max()) <= 1 + 1e-6
-    # no shorter move does it: in a ball a little smaller, the best corner stays short of the plane
+    # No shorter move does: in a slightly smaller ball, the best corner does not reach the plane.
     best = -slope.sign() * gap.sign().view(-1, 1, 1, 1)
-    t = length(move, kind).view(-1, 1, 1, 1) * 0.999
+    t = lp_norm(move, kind).view(-1, 1, 1, 1) * 0.999
     if kind == "linf":
         reached = (z + t * best).clamp(0, 1) - z
         assert bool(((slope * reached).flatten(1).sum(1).abs() < gap.abs()).all())
@@ -91,59 +98,62 @@ def test_where_the_plane_lies_outside_the_box_every_pixel_goes_to_its_wall() -> 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("restart", [0, 1])
-def test_won_rows_are_wrong_within_ball_and_box_and_lost_rows_are_untouched(
+def test_success_lies_within_ball_and_box_and_other_rows_are_unchanged(
     budget: Budget, restart: int
 ) -> None:
-    subject, test = asked(60)
+    model, test = robust_model(60)
     x, y = test.inputs, test.targets
-    target = subject.logits(x).scatter(1, y[:, None], -torch.inf).argmax(1)
-    z, won = fab_targeted(
-        subject.logits, x, y, target, budget, steps=20, seed=Seed(), restart=restart
+    target = model.logits(x).scatter(1, y[:, None], -torch.inf).argmax(1)
+    z, success = fab_targeted(
+        model.logits, x, y, target, budget, steps=20, seed=Seed(), restart=restart
     )
-    assert 0 < int(won.sum()) < 60
-    assert torch.equal(Goal(y).won(subject.logits(z)) & won, won)
+    assert 0 < int(success.sum()) < 60
+    scores = model.logits(z)[success]
+    assert same_decisions(Goal(y[success]), scores, torch.ones(len(scores), dtype=torch.bool))
     assert float(distance(z, x, budget.kind).max()) <= budget.amount
-    assert torch.equal(z[~won], x[~won])
+    assert torch.equal(z[~success], x[~success])
     assert z.min() >= 0
     assert z.max() <= 1
 
 
 @pytest.mark.parametrize("budget", [Budget("linf", 0.3), Budget("l2", 2.0)])
-def test_a_targeted_goal_is_won_only_by_the_target(budget: Budget) -> None:
-    subject, test = asked(30)
+def test_a_targeted_goal_is_reached_only_by_the_target(budget: Budget) -> None:
+    model, test = robust_model(30)
     x, y = test.inputs, test.targets
     target = (y + 1) % 10
-    z, won = fab_targeted(
-        subject.logits, x, y, target, budget, steps=30, seed=Seed(), only_target=True
+    z, success = fab_targeted(
+        model.logits, x, y, target, budget, steps=30, seed=Seed(), only_target=True
     )
-    assert int(won.sum()) > 15
-    assert torch.equal(subject.logits(z).argmax(1)[won], target[won])
+    assert int(success.sum()) > 15
+    scores, reached = model.logits(z)[success], torch.ones(int(success.sum()), dtype=torch.bool)
+    assert same_decisions(Goal(y[success], target[success]), scores, reached)
 
 
-def test_won_rows_leave_the_batch_and_no_weight_gets_a_gradient() -> None:
-    subject, test = asked(60)
-    subject.net.zero_grad()
-    FABT(steps=20).perturb(subject.logits, test.inputs, Goal(test.targets), Seed())
+def test_broken_rows_leave_the_batch_and_no_weight_gets_a_gradient() -> None:
+    model, test = robust_model(60)
+    model.net.zero_grad()
+    FABT(steps=20).perturb(model.logits, test.inputs, Goal(test.targets), Seed())
     at_least_one_row_a_step = 9 * 20
-    assert at_least_one_row_a_step < subject.passes.backward < 60 * 9 * 20
-    assert all(weight.grad is None for weight in subject.net.parameters())
+    assert at_least_one_row_a_step < model.passes.backward < 60 * 9 * 20
+    assert all(weight.grad is None for weight in model.net.parameters())
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_it_breaks_as_many_digits_as_the_code_of_torchattacks(budget: Budget) -> None:
-    subject, test = asked(60)
+    model, test = robust_model(60)
     x, goal = test.inputs, Goal(test.targets)
-    ours, _ = FABT(eps=budget.amount, norm=budget.kind, steps=20).perturb(
-        subject.logits, x, goal, Seed()
-    )
+    attack = FABT(eps=budget.amount, norm=budget.kind, steps=20)
+    broken = goal.is_reached(model.logits(attack.perturb(model.logits, x, goal, Seed())[0]))
     settings = "steps=20,multi_targeted=true"
-    theirs = torchattacks.run("FAB", settings, subject.logits, x, goal, budget, Seed())
-    near = distance(theirs, x, budget.kind) <= budget.amount + 1e-6
-    here, there = goal.won(subject.logits(ours)), goal.won(subject.logits(theirs)) & near
-    assert int(there.sum()) > 5
-    assert mcnemar_exact(int((there & ~here).sum()), int((here & ~there).sum())) > 0.05
+    z = torchattacks.run("FAB", settings, model.logits, x, goal, budget, Seed())
+    inside = distance(z, x, budget.kind) <= budget.amount + 1e-6
+    broken_by_torchattacks = goal.is_reached(model.logits(z)) & inside
+    assert int(broken_by_torchattacks.sum()) > 5
+    lost = int((broken_by_torchattacks & ~broken).sum())
+    won = int((broken & ~broken_by_torchattacks).sum())
+    assert mcnemar_exact(lost, won) > 0.05
 
 
-def test_nothing_to_do_is_refused() -> None:
+def test_zero_targets_are_refused() -> None:
     with pytest.raises(BadSetting, match="at least one step, one target and one restart"):
         FABT(targets=0)
