@@ -1,190 +1,174 @@
-"""One attack on one student, judged, and kept so that a run that was cut off goes on after it."""
+"""One attack on one model, scored, and stored so that an interrupted run resumes after it."""
 
 from __future__ import annotations
 
+import copy
 import math
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from robustbench_kd.core import options, registry
-from robustbench_kd.core.config import Budget, Doubt, Leaderboard
-from robustbench_kd.core.errors import BadSetting, Incompatible
-from robustbench_kd.core.protocols import AnyAttack, Case, Scenario, WhiteBox
+from robustbench_kd.core import options
+from robustbench_kd.core.aliases import stable_label, stable_name, stable_settings
+from robustbench_kd.core.config import EvaluationWarning
+from robustbench_kd.core.errors import BadModel
+from robustbench_kd.core.protocols import AnyAttack, Scenario, ScoringContext
+from robustbench_kd.core.registry import find
 from robustbench_kd.core.seed import Seed
-from robustbench_kd.core.tensor_types import Mask, PerExample
-from robustbench_kd.core.types import Evidence, Examples, Splits
-from robustbench_kd.core.version import current
-from robustbench_kd.evaluation.sanity_checks import examine
-from robustbench_kd.evaluation.scorer import judge
+from robustbench_kd.core.submissions import AdversarialInputs, Submission
+from robustbench_kd.core.types import Examples, SampleScores, Splits
+from robustbench_kd.evaluation.scorers._base import Scorer
 from robustbench_kd.models.statistics import weights_digest
-from robustbench_kd.ops.attacks.gradients import input_gradient
-from robustbench_kd.ops.statistics.bitset import pack
-from robustbench_kd.results.artifacts import find_cell, save_cell
-from robustbench_kd.results.record import Cell, Json, digest
+from robustbench_kd.results.artifacts import find_cached, save_cached
+from robustbench_kd.results.record import Json, digest
 
-KINDS = 32  # a column of more values than this holds amounts
-ENGINE = 1  # raised whenever an attack or the judge may answer differently for the same settings
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A network and the ground it is tried on; ``weights`` is the digest of the network.
-
-    ``answers`` is the fingerprint of somebody's own network, whose weights do not tell its code.
-    """
-
-    scenario: Scenario
-    net: nn.Module
-    weights: str
-    test: Examples
-    seed: int
-    answers: str | None = None
+KINDS = 32  # metadata with more values than this are amounts, summed up by their median
+ENGINE = 2  # raised whenever an attack or a scorer may answer otherwise under the same settings
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack achieved: the cell of the record, and by example what proves it."""
+    """What a scorer decided, the passes that were spent, and the attack's metadata in summary."""
 
-    cell: Cell
-    right: Mask
-    codes: Tensor
-
-
-def versions() -> Json:
-    """What a record was made with."""
-    return {
-        "robustbench-kd": current(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }
+    scores: SampleScores
+    passes: Mapping[str, int]
+    metadata: Json
 
 
-def attack_of(text: str, board: Leaderboard) -> AnyAttack:
-    """The attack as typed; radius and norm are the board's unless they are given.
+@dataclass
+class AttackRunner:
+    """Runs attacks on models of one scenario, data and seed.
 
-    An attack that does not know the board's norm (Carlini & Wagner's is L2) keeps its own of both.
+    Attributes:
+        states: what each attack of poisoned training data needs, by label.
+        poison: the key of the poisoned data; empty where test data are attacked.
+        fresh: whether stored outcomes are left alone, to check what they say.
+        shared: inputs that every model is shown, by label, in place of an attack's submission.
+        queried: outcomes of this process, by all that they depend on.
     """
-    name, inner, rest = registry.split_name(text)
-    entry = registry.find("attacks", name).load()
-    given: dict[str, Any] = {"eps": board.budget.amount, "norm": board.budget.kind}
-    if board.budget.kind not in getattr(entry, "norms", (board.budget.kind,)):
-        given = {}
-    if board.door != "input":
-        given = {"door": board.door}
-    if inner is not None:
-        return cast(AnyAttack, entry.from_text(inner, rest, **given))
-    return cast(AnyAttack, options.configure(entry, options.parse(rest), **given))
+
+    scenario: Scenario
+    data: Splits
+    seed: int
+    states: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    repetitions: Mapping[int, int] = field(default_factory=dict)
+    poison: str = ""
+    fresh: bool = False
+    shared: dict[str, Submission] = field(default_factory=dict)
+    queried: dict[str, Outcome] = field(default_factory=dict)
+
+    def run(
+        self,
+        label: str,
+        attack: AnyAttack,
+        net: nn.Module,
+        weights: str,
+        answers: str | None = None,
+    ) -> Outcome:
+        """Attacks a network and scores the submission, or takes a stored outcome of just that.
+
+        Args:
+            weights: the digest of the network's weights.
+            answers: the fingerprint of somebody's own network, whose weights do not tell its code.
+        """
+        key = digest(self._question(label, attack, weights, answers))
+        if key in self.queried:
+            return self.queried[key]
+        if not self.fresh and (stored := find_cached(key)) is not None:
+            return _restored(*stored)
+        submission, passes = self.submit(label, attack, net)
+        model = self.scenario.target_model(net)
+        scores = scorer_of(attack).score(submission, model, self.context(attack))
+        outcome = Outcome(scores, passes, summarised(scores.metadata))
+        if not self.fresh:
+            save_cached(key, *_stored(outcome))
+        elif not isinstance(submission, AdversarialInputs):  # those may come from a file
+            self.queried[key] = outcome
+        return outcome
+
+    def submit(
+        self, label: str, attack: AnyAttack, net: nn.Module
+    ) -> tuple[Submission, Mapping[str, int]]:
+        """What the adversary submits against a network, and the passes that it spent.
+
+        It gets copies of the network and of the data, so that nothing it does to them reaches the
+        scorer. Triggered inputs were decided on when the training data were poisoned: made once,
+        with the first network (the student), they are shown to every model.
+        """
+        if label in self.shared:
+            return self.shared[label], {}
+        data, model = copied(self.data), self.scenario.target_model(network_copy(net))
+        state = self._state(label, attack, data)
+        submission = attack.attack(model, data, state, self._seed(label, attack))
+        if self.poison and isinstance(submission, AdversarialInputs):
+            self.shared[label] = submission
+        counter = getattr(model, "passes", None)
+        return submission, {} if counter is None else _passes(counter)
+
+    def context(self, attack: AnyAttack) -> ScoringContext:
+        """What the scorer looks things up in."""
+        seed = Seed(self.seed) / "probe" / stable_name("attacks", attack.name)
+        return ScoringContext(attack.threat, self.scenario, self.data, self.repetitions, seed)
+
+    def _state(self, label: str, attack: AnyAttack, data: Splits) -> Any:
+        if self.poison:
+            return self.states[label]
+        seed = Seed(self.seed) / stable_label("attacks", label)
+        return attack.poison(data, seed / "before").attack_state
+
+    def _seed(self, label: str, attack: AnyAttack) -> Seed:
+        if not self.poison:
+            return Seed(self.seed) / stable_label("attacks", label) / "after"
+        if attack.threat.scorer == "classification":
+            return Seed(self.seed) / "taint" / "after"
+        return Seed(self.seed) / "probe" / stable_name("attacks", attack.name)
+
+    def _question(self, label: str, attack: AnyAttack, weights: str, answers: str | None) -> Json:
+        """All that an outcome depends on."""
+        state = self.states.get(label)
+        return {
+            "engine": ENGINE,
+            "weights": weights,
+            "answers": answers,
+            "attack": stable_label("attacks", label),
+            "settings": stable_settings(attack.name, options.written(attack)),
+            "examples": examples_digest(self.data.test),
+            "seed": self.seed,
+            "poison": self.poison,
+            "state": None if state is None else weights_digest(state),
+        }
 
 
-def within(board: Leaderboard, eps: float | None) -> Leaderboard:
-    """The board with another radius for its attacks; itself where none is given.
+def scorer_of(attack: AnyAttack) -> Scorer:
+    """The scorer that the attack's threat model names."""
+    return cast(Scorer, find("scorers", attack.threat.scorer).load()())
+
+
+def network_copy(net: nn.Module) -> nn.Module:
+    """A copy of a network, for attacks to do with as they like.
 
     Raises:
-        BadSetting: for a radius that is none.
+        BadModel: where it cannot be copied.
     """
-    return board if eps is None else replace(board, budget=Budget(board.budget.kind, eps))
+    try:
+        return copy.deepcopy(net)
+    except (RuntimeError, TypeError) as why:
+        raise BadModel(
+            f"the network cannot be copied, and attacks get a copy of it: {why}; it must survive "
+            "copy.deepcopy"
+        ) from why
 
 
-def ball_of(attacks: Mapping[str, AnyAttack], board: Leaderboard) -> Budget:
-    """The one ball that all of these attacks move in: a worst case over several means nothing.
-
-    Raises:
-        BadSetting: naming two attacks that differ.
-    """
-    balls = {text: a.threat.budget for text, a in attacks.items() if a.threat.budget is not None}
-    if not balls:
-        return board.budget
-    first = next(iter(balls))
-    for text, ball in balls.items():
-        if ball != balls[first]:
-            raise BadSetting(
-                f"{first} moves within {balls[first]} and {text} within {ball}; a worst case needs "
-                "one ball, so try them one by one, or give them the same eps and norm"
-            )
-    return balls[first]
-
-
-def expect_inputs(text: str, attack: AnyAttack) -> None:
-    """Refuses an attack on training data, which needs students of its own.
-
-    Raises:
-        BadSetting: naming the boards that try it.
-    """
-    if attack.threat.door != "input":
-        raise BadSetting(
-            f"{text} acts on training data, so it needs a board behind that door: "
-            "fashion-backdoor or fashion-poisoning"
-        )
-
-
-def meet(trial: Trial, text: str, attack: AnyAttack) -> None:
-    """Refuses an attack that asks for more than the subject offers.
-
-    Raises:
-        Incompatible: before anything is spent.
-    """
-    if not isinstance(trial.scenario.subject(trial.net), attack.meets):
-        raise Incompatible(text, f"a {attack.meets.__name__}", trial.scenario.name)
-
-
-def attempt(trial: Trial, text: str, attack: AnyAttack) -> Outcome:
-    """Tries the attack, or takes the outcome of an earlier try of the same question."""
-    question = {
-        "engine": ENGINE,
-        "weights": trial.weights,
-        "answers": trial.answers,
-        "attack": text,
-        "settings": options.written(attack),
-        "examples": examples_digest(trial.test),
-        "seed": trial.seed,
-    }
-    key = digest(question)
-    found = find_cell(key)
-    if found is not None:
-        tensors, card = found
-        kept = {**card["cell"], "doubts": tuple(card["cell"]["doubts"])}
-        return Outcome(Cell(**kept), tensors["right"], tensors["codes"])
-    subject = trial.scenario.subject(trial.net)
-    nothing = trial.test.take(torch.arange(0))
-    data, seed = Splits(nothing, nothing, trial.test), Seed(trial.seed) / text
-    secret = attack.before(data, seed / "before").secret
-    exhibit = attack.after(subject, data, secret, seed / "after")
-    passes = getattr(subject, "passes", None)
-    spent = (passes.forward, passes.backward) if passes is not None else (0, 0)
-    verdict = judge(exhibit, subject, Case(attack.threat, trial.scenario, data))
-    outcome = _outcome(trial, text, attack, verdict, spent)
-    save_cell(
-        key,
-        {"right": outcome.right, "codes": outcome.codes},
-        {"cell": asdict(outcome.cell), "question": question},
-    )
-    return outcome
-
-
-def checked(trial: Trial, subject: WhiteBox, ball: Budget) -> tuple[Json, frozenset[Doubt]]:
-    """What ``health.examine`` finds, or found in an earlier run of the same question."""
-    question = {
-        "engine": ENGINE,
-        "what": "health",
-        "weights": trial.weights,
-        "answers": trial.answers,
-        "ball": asdict(ball),
-        "examples": examples_digest(trial.test),
-        "seed": trial.seed,
-    }
-    key = digest(question)
-    if (found := find_cell(key)) is not None:
-        return found[1]["health"], frozenset(Doubt(text) for text in found[1]["doubts"])
-    health, doubts = examine(subject, trial.test, ball, Seed(trial.seed) / "health")
-    save_cell(key, {}, {"health": health, "doubts": sorted(doubts), "question": question})
-    return health, doubts
+def copied(data: Splits) -> Splits:
+    """Splits whose tensors may be written to."""
+    parts: dict[str, Any] = {}
+    for name in ("train", "validation", "test", "reserve", "audit"):
+        part = getattr(data, name)
+        if part is not None:
+            parts[name] = Examples(part.ids.clone(), part.inputs.clone(), part.targets.clone())
+    return replace(data, **parts)
 
 
 def examples_digest(examples: Examples) -> str:
@@ -192,46 +176,59 @@ def examples_digest(examples: Examples) -> str:
     return weights_digest({"inputs": examples.inputs, "targets": examples.targets})
 
 
-def fingerprint(subject: WhiteBox, test: Examples) -> str:
-    """SHA-256 of what a network answers to the first images, and of how its answers slope there."""
-    x = test.inputs[:64]
-    slopes = input_gradient(lambda z: subject.logits(z).square().sum(1), x)
-    with torch.inference_mode():
-        return weights_digest({"scores": subject.logits(x), "slopes": slopes})
-
-
-def _outcome(
-    trial: Trial, text: str, attack: AnyAttack, verdict: Evidence, spent: tuple[int, int]
-) -> Outcome:
-    right = verdict.columns["right"].bool().cpu()
-    codes = verdict.codes
-    cell = Cell(
-        attack=text,
-        settings=options.written(attack),
-        seed=trial.seed,
-        count=len(right),
-        right=int(right.sum()),
-        bits=pack(right.tolist()),
-        forward=spent[0],
-        backward=spent[1],
-        notes=_notes({k: v for k, v in verdict.columns.items() if k != "right"}),
-        doubts=tuple(sorted(doubt.value for doubt in verdict.doubts)),
-    )
-    return Outcome(cell, right, torch.zeros(0) if codes is None else codes.cpu())
-
-
-def _notes(columns: dict[str, PerExample]) -> Json:
+def summarised(metadata: Mapping[str, Tensor]) -> Json:
     """Each column summed up: flags and kinds by their counts, amounts by their median.
 
-    A median is none where most of the column is infinite, which JSON cannot say.
+    A median is None where most of the column is infinite, which JSON cannot say.
     """
-    notes: Json = {}
-    for name, column in columns.items():
+    summary: Json = {}
+    for name, column in metadata.items():
         values, counts = column.unique(return_counts=True)
         if column.is_floating_point() or len(values) > KINDS:
             middle = float(column.float().nanmedian())
-            notes[f"median_{name}"] = round(middle, 6) if math.isfinite(middle) else None
+            summary[f"median_{name}"] = round(middle, 6) if math.isfinite(middle) else None
         else:
             pairs = zip(values.long().tolist(), counts.tolist(), strict=True)
-            notes[f"counts_{name}"] = {str(value): count for value, count in pairs}
-    return notes
+            summary[f"counts_{name}"] = {str(value): count for value, count in pairs}
+    return summary
+
+
+def _passes(counter: Any) -> dict[str, int]:
+    return {"forward": counter.forward, "backward": counter.backward}
+
+
+def _stored(outcome: Outcome) -> tuple[dict[str, Tensor], Json]:
+    """An outcome as tensors and a document."""
+    scores = outcome.scores
+    tensors = {f"column.{name}": values for name, values in scores.columns.items()}
+    tensors |= {f"candidate.{name}": values for name, values in scores.candidates.items()}
+    tensors["ids"] = scores.ids.clone()
+    for name in ("eligible", "undecided", "codes"):
+        value = getattr(scores, name)
+        if value is not None:
+            tensors[name] = value
+    document = {
+        "columns": list(scores.columns),
+        "metadata": outcome.metadata,
+        "warnings": sorted(scores.warnings),
+        "passes": dict(outcome.passes),
+    }
+    return tensors, document
+
+
+def _restored(tensors: Mapping[str, Tensor], document: Json) -> Outcome:
+    parts: dict[str, dict[str, Tensor]] = {"column": {}, "candidate": {}}
+    for name, values in tensors.items():
+        kind, dot, rest = name.partition(".")
+        if dot:
+            parts[kind][rest] = values
+    scores = SampleScores(
+        tensors["ids"],
+        {name: parts["column"][name] for name in document["columns"]},
+        eligible=tensors.get("eligible"),
+        candidates=parts["candidate"],
+        warnings=frozenset(EvaluationWarning(text) for text in document["warnings"]),
+        undecided=tensors.get("undecided"),
+        codes=tensors.get("codes"),
+    )
+    return Outcome(scores, document["passes"], document["metadata"])

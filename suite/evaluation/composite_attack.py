@@ -1,4 +1,4 @@
-"""Several attacks on one training set: all plant in turn, and each remembers its own."""
+"""Several attacks on one training set: all poison it in turn, and each keeps its own state."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_kd.core.protocols import AnyAttack, Implants, Tells
+from robustbench_kd.attacks._poison import POISON_IDS
+from robustbench_kd.core.aliases import stable_name
+from robustbench_kd.core.config import ThreatModel
+from robustbench_kd.core.protocols import AnyAttack, EditsModel, ProvidesOracle
 from robustbench_kd.core.seed import Seed
-from robustbench_kd.core.types import Exhibit, Splits, Tainted, Threat
+from robustbench_kd.core.submissions import Submission
+from robustbench_kd.core.types import PoisonedData, Splits
+
+State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Together:
-    """The attacks of a board that tries them on one student. What each remembers bears its name."""
+class CompositeAttack:
+    """The attacks of a joint leaderboard. What each needs later is stored under its stable name."""
 
     attacks: tuple[AnyAttack, ...]
 
     @property
     def name(self) -> str:
-        """``canary+membership``."""
+        """``canary-exposure+membership-inference``."""
         return "+".join(attack.name for attack in self.attacks)
 
     @property
@@ -30,55 +36,54 @@ class Together:
         return "; ".join(attack.source for attack in self.attacks)
 
     @property
-    def meets(self) -> type:
-        """What the first attack meets; whoever asks, asks each of them."""
-        met: type = self.attacks[0].meets
-        return met
+    def requires(self) -> type:
+        """What the first attack requires; each is asked by itself."""
+        required: type = self.attacks[0].requires
+        return required
 
     @property
-    def threat(self) -> Threat:
+    def threat(self) -> ThreatModel:
         """That of the first."""
-        threat: Threat = self.attacks[0].threat
+        threat: ThreatModel = self.attacks[0].threat
         return threat
 
-    def before(self, data: Splits, seed: Seed) -> Tainted[Mapping[str, Tensor]]:
-        """The training set after all of them; ``planted`` are the ids of all copies."""
-        secrets: dict[str, Tensor] = {}
+    def poison(self, data: Splits, seed: Seed) -> PoisonedData[State]:
+        """The training set after all of them; the state holds the ids of everything inserted."""
+        states: dict[str, Tensor] = {}
         for attack in self.attacks:
-            tainted = attack.before(data, seed / attack.name)
-            data = tainted.data
-            secrets |= {f"{attack.name}.{key}": value for key, value in tainted.secret.items()}
-        planted = [value for key, value in secrets.items() if key.endswith(".planted")]
-        nothing = torch.zeros(0, dtype=torch.int64)
-        return Tainted(data, {**secrets, "planted": torch.cat([nothing, *planted])})
+            name = stable_name("attacks", attack.name)
+            poisoned = attack.poison(data, seed / name)
+            data = poisoned.data
+            states |= {f"{name}.{key}": value for key, value in poisoned.attack_state.items()}
+        inserted = [value for key, value in states.items() if key.endswith(f".{POISON_IDS}")]
+        empty = torch.zeros(0, dtype=torch.int64)
+        return PoisonedData(data, {**states, POISON_IDS: torch.cat([empty, *inserted])})
 
-    def after(
-        self, subject: object, data: Splits, secret: Mapping[str, Tensor], seed: Seed
-    ) -> Exhibit:
-        """What the first hands in."""
+    def attack(self, model: object, data: Splits, state: State, seed: Seed) -> Submission:
+        """What the first submits."""
         first = self.attacks[0]
-        exhibit: Exhibit = first.after(subject, data, own(secret, first.name), seed / first.name)
-        return exhibit
+        name = stable_name("attacks", first.name)
+        submission: Submission = first.attack(model, data, state_of(state, first), seed / name)
+        return submission
 
 
-def implanting(attack: object) -> Implants | None:
+def model_editor(attack: object) -> EditsModel | None:
     """The attack, or the one among several, that changes the network itself."""
-    return next((part for part in _parts(attack) if isinstance(part, Implants)), None)
+    return next((part for part in _parts(attack) if isinstance(part, EditsModel)), None)
 
 
-def telling(attack: object) -> Tells | None:
-    """The attack, or the first among several, that has something to tell an oracle."""
-    return next((part for part in _parts(attack) if isinstance(part, Tells)), None)
+def oracle_provider(attack: object) -> ProvidesOracle | None:
+    """The attack, or the first among several, that can inform an oracle defense."""
+    return next((part for part in _parts(attack) if isinstance(part, ProvidesOracle)), None)
 
 
 def _parts(attack: object) -> Sequence[object]:
-    return attack.attacks if isinstance(attack, Together) else (attack,)
+    return attack.attacks if isinstance(attack, CompositeAttack) else (attack,)
 
 
-def own(secret: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
-    """What the attack of this name remembers."""
+def state_of(states: State, attack: AnyAttack) -> State:
+    """The state of one attack among several."""
+    prefix = f"{stable_name('attacks', attack.name)}."
     return {
-        key.removeprefix(f"{name}."): value
-        for key, value in secret.items()
-        if key.startswith(f"{name}.")
+        key.removeprefix(prefix): value for key, value in states.items() if key.startswith(prefix)
     }

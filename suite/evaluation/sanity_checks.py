@@ -1,4 +1,4 @@
-"""Is a row to be believed? What is asked of a network before and after it was attacked."""
+"""Is a row to be believed? What a network is asked before and after it was attacked."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import torch
 
-from robustbench_kd.core.config import Budget, Doubt
+from robustbench_kd.core.config import Budget, EvaluationWarning
 from robustbench_kd.core.errors import BadModel
-from robustbench_kd.core.protocols import WhiteBox
+from robustbench_kd.core.protocols import WhiteBoxModel
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.tensor_types import Images, Logits
 from robustbench_kd.core.types import Examples
 from robustbench_kd.ops.attacks.gradients import input_gradient
-from robustbench_kd.ops.attacks.pgd import hunt
+from robustbench_kd.ops.attacks.pgd import pgd
 from robustbench_kd.ops.attacks.projections import uniform_start
 from robustbench_kd.ops.attacks.square import square
 from robustbench_kd.ops.attacks.targets import Goal
@@ -21,14 +21,16 @@ from robustbench_kd.ops.losses import cross_entropy, margin
 from robustbench_kd.ops.statistics.bitset import discordant
 from robustbench_kd.ops.statistics.paired_tests import mcnemar_exact
 
-ASKED = 256  # examples that the indicators are measured on
+CHECKED = 256  # examples that the indicators are measured on
 QUERIES = 500  # of Square, the black-box attack
 LEVEL = 0.01  # of the paired tests
 STILL = 0.05  # share of inputs without any gradient that is taken as a sign of masking
 
 
-def probe(subject: WhiteBox, test: Examples, accept_probabilities: bool) -> frozenset[Doubt]:
-    """Asks twice, before anything is spent.
+def expect_answers(
+    model: WhiteBoxModel, test: Examples, accept_probabilities: bool
+) -> frozenset[EvaluationWarning]:
+    """Asks the same question twice, before anything is spent.
 
     Raises:
         BadModel: where the network answers with NaN, in another shape, or with probabilities that
@@ -37,27 +39,27 @@ def probe(subject: WhiteBox, test: Examples, accept_probabilities: bool) -> froz
     if len(test) == 0:
         raise BadModel("there is no test image: an empty slice proves nothing")
     x = test.inputs[:64]
-    first, second = _first_answer(subject, x), subject.logits(x).detach()
+    first, second = _first_answer(model, x), model.logits(x).detach()
     if not bool(torch.isfinite(first).all()):
         raise BadModel("the network returns NaN or infinite scores for images in [0, 1]")
-    doubts = set()
+    warnings = set()
     if not torch.equal(first, second):
-        doubts.add(Doubt.RANDOMISED)
+        warnings.add(EvaluationWarning.RANDOMISED)
     sums = first.sum(1)
     if bool((first >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
         if not accept_probabilities:
             raise BadModel(
                 "the network returns probabilities: attacks need the scores before the softmax; "
-                "return those, or accept a doubt on the row by --accept-probabilities"
+                "return those, or accept a warning on the row by --accept-probabilities"
             )
-        doubts.add(Doubt.PROBABILITIES)
-    return frozenset(doubts)
+        warnings.add(EvaluationWarning.PROBABILITIES)
+    return frozenset(warnings)
 
 
-def _first_answer(subject: WhiteBox, x: Images) -> Logits:
+def _first_answer(model: WhiteBoxModel, x: Images) -> Logits:
     """The scores, if the network takes such images and can be differentiated."""
     try:
-        scores = subject.logits(x.clone().requires_grad_(True))
+        scores = model.logits(x.clone().requires_grad_(True))
     except BadModel:
         raise
     except Exception as why:  # it is somebody's code, which may fail in any way
@@ -73,37 +75,37 @@ def _first_answer(subject: WhiteBox, x: Images) -> Logits:
     return scores.detach()
 
 
-def examine(
-    subject: WhiteBox, test: Examples, budget: Budget, seed: Seed
-) -> tuple[dict[str, float | int], frozenset[Doubt]]:
-    """Three indicators of masked gradients, on the first examples that are answered right.
+def gradient_checks(
+    model: WhiteBoxModel, test: Examples, budget: Budget, seed: Seed
+) -> tuple[dict[str, float | int], frozenset[EvaluationWarning]]:
+    """Three indicators of masked gradients, on the first examples that are answered correctly.
 
     - ``still``: the share of inputs at which the gradient of the cross-entropy is exactly zero;
     - ``rescaled``: does PGD break more once the scores are divided by their mean lead?
     - ``black_box``: does Square break what PGD does not?
 
     The last two are paired tests (McNemar, exact, one-sided). Carlini & Wagner 2017 and
-    Athalye, Carlini & Wagner 2018, sec. 3.1, are where the signs come from.
+    Athalye, Carlini & Wagner 2018, sec. 3.1, describe the signs.
     """
-    part = test.take(torch.arange(min(ASKED, len(test))))
-    right = subject.answer(part.inputs) == part.targets
+    part = test.take(torch.arange(min(CHECKED, len(test))))
+    right = model.answer(part.inputs) == part.targets
     x, y = part.inputs[right], part.targets[right]
     if len(x) == 0:
         return {"asked": 0}, frozenset()
-    gradient = input_gradient(lambda z: cross_entropy(subject.logits(z), y), x)
+    gradient = input_gradient(lambda z: cross_entropy(model.logits(z), y), x)
     still = float((gradient.flatten(1).abs().amax(1) == 0).float().mean())
     with torch.inference_mode():
-        scale = float(margin(subject.logits(x), y).abs().mean().clamp_min(1e-6))
-    plain = _pgd(subject.logits, x, Goal(y), budget, seed)
-    rescaled = _pgd(lambda z: subject.logits(z) / scale, x, Goal(y), budget, seed)
-    broken = square(subject.logits, x, Goal(y), budget, queries=QUERIES, seed=seed / "square")[1]
+        scale = float(margin(model.logits(x), y).abs().mean().clamp_min(1e-6))
+    plain = _pgd(model.logits, x, Goal(y), budget, seed)
+    rescaled = _pgd(lambda z: model.logits(z) / scale, x, Goal(y), budget, seed)
+    broken = square(model.logits, x, Goal(y), budget, queries=QUERIES, seed=seed / "square")[1]
     black = (~broken).tolist()
-    doubts = set()
+    warnings = set()
     if still >= STILL or mcnemar_exact(*discordant(plain, rescaled)) < LEVEL:
-        doubts.add(Doubt.MASKED)
+        warnings.add(EvaluationWarning.MASKED)
     if mcnemar_exact(*discordant(plain, black)) < LEVEL:
-        doubts.add(Doubt.BLACK_BEATS_WHITE)
-    found: dict[str, float | int] = {
+        warnings.add(EvaluationWarning.BLACK_BEATS_WHITE)
+    values: dict[str, float | int] = {
         "asked": len(x),
         "still": round(still, 4),
         "scale": round(scale, 4),
@@ -111,12 +113,12 @@ def examine(
         "pgd_rescaled": sum(rescaled),
         "square": sum(black),
     }
-    return found, frozenset(doubts)
+    return values, frozenset(warnings)
 
 
 def _pgd(
     logits: Callable[[Images], Logits], x: Images, goal: Goal, budget: Budget, seed: Seed
 ) -> list[bool]:
     start = uniform_start(x, budget, (seed / "health").generator())
-    won = hunt(logits, x, goal, budget, steps=20, stride=0.125, start=start)[1]
+    won = pgd(logits, x, goal, budget, steps=20, stride=0.125, start=start)[1]
     return [not hit for hit in won.tolist()]

@@ -1,4 +1,4 @@
-"""A family searched: the front of its students, predicted and measured."""
+"""The subnets of one supernet: their Pareto front, predicted and measured."""
 
 from __future__ import annotations
 
@@ -8,41 +8,43 @@ from typing import Any
 from torch import nn
 
 from robustbench_kd.core.errors import BadSetting
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.estimates import Estimate
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.models.elastic_resnet import ElasticResNet
 from robustbench_kd.models.subnet_space import Cost
-from robustbench_kd.results.record import Share
-from robustbench_kd.training.subnet_search import (
-    JUDGES,
-    Limits,
-    Merit,
-    agreement,
-    candidates,
-    finalists,
-    front,
+from robustbench_kd.training.subnet_predictor import (
+    VALIDATION_IMAGES,
+    SubnetAccuracy,
+    kendall_tau,
     measure,
     predict,
-    recall,
+)
+from robustbench_kd.training.subnet_search import (
+    Limits,
+    candidates,
+    most_robust,
+    pareto_front,
+    survey_results,
 )
 
-HELD_OUT = 3  # every third surveyed student is held out from the fit when tau is computed
+HELD_OUT = 3  # every third surveyed subnet is held out from the fit when tau is computed
 
 
 @dataclass(frozen=True)
-class Found:
-    """A student of the front: as predicted, as measured, and what it costs."""
+class Subnet:
+    """A subnet: as predicted, as measured on validation images, and what it costs."""
 
-    predicted: Merit
-    clean: Share
-    robust: Share
+    predicted: SubnetAccuracy
+    clean: Estimate
+    robust: Estimate
     cost: Cost
 
 
 @dataclass(frozen=True)
-class Scouting:
-    """The front, and Kendall's tau between predicted and measured on ``held_out`` students."""
+class SubnetSurvey:
+    """Subnets, and Kendall's tau between predicted and measured on ``held_out`` others."""
 
-    rows: tuple[Found, ...]
+    subnets: tuple[Subnet, ...]
     tau_clean: float
     tau_robust: float
     fitted: int
@@ -52,7 +54,7 @@ class Scouting:
         """How far the predictions are to be trusted."""
         return (
             f"Kendall's tau, predicted against measured: clean {self.tau_clean:.2f}, robust "
-            f"{self.tau_robust:.2f} ({self.held_out} students held out, {self.fitted} fitted)"
+            f"{self.tau_robust:.2f} ({self.held_out} subnets held out, {self.fitted} fitted)"
         )
 
     def json(self) -> dict[str, Any]:
@@ -64,52 +66,56 @@ class Scouting:
                 "fitted": self.fitted,
                 "held_out": self.held_out,
             },
-            "students": [
+            "subnets": [
                 {
-                    "net": row.predicted.form.name,
-                    "macs": row.cost.macs,
-                    "parameters": row.cost.params,
-                    "predicted": {"clean": row.predicted.clean, "robust": row.predicted.robust},
-                    "measured": {
-                        name: {"hits": share.hits, "count": share.count, "interval": share.interval}
-                        for name, share in (("clean", row.clean), ("robust", row.robust))
+                    "architecture": subnet.predicted.config.name,
+                    "macs": subnet.cost.macs,
+                    "parameters": subnet.cost.params,
+                    "predicted": {
+                        "clean": subnet.predicted.clean,
+                        "robust": subnet.predicted.robust,
                     },
+                    "measured": {"clean": subnet.clean.json(), "robust": subnet.robust.json()},
                 }
-                for row in self.rows
+                for subnet in self.subnets
             ],
         }
 
 
-def scout(family: nn.Module, brief: Brief, defense: Any, *, whole: bool) -> Scouting:
+def survey_subnets(
+    supernet: nn.Module, context: TrainingContext, defense: Any, *, whole: bool
+) -> SubnetSurvey:
     """Searches within the limits of the defense's settings.
 
     Args:
-        whole: measure and return the whole front; else the one student that a defense with these
-            limits would choose: of the likeliest, the most robust as measured.
+        whole: measure and return the whole Pareto front; else the one subnet that a defense with
+            these limits would choose: of the best predicted, the most robust as measured.
 
     Raises:
-        BadSetting: for a network that is no family, or limits that no student meets.
+        BadSetting: for a network that is no supernet, or limits that no subnet meets.
     """
-    if not isinstance(family, ElasticResNet):
-        raise BadSetting(f"a {type(family).__name__} holds no family of students")
-    space, known = family.space, recall(family, brief.seed)
+    if not isinstance(supernet, ElasticResNet):
+        raise BadSetting(f"a {type(supernet).__name__} is no supernet that subnets are cut from")
+    space, survey = supernet.space, survey_results(supernet, context.seed)
     limits = Limits(defense.macs, defense.params)
-    said = candidates(space, known, limits, brief.seed)
-    best = front(said) if whole else finalists(said)
-    seen = measure(family, [merit.form for merit in best], brief)
+    predictions = candidates(space, survey, limits, context.seed)
+    chosen = pareto_front(predictions) if whole else most_robust(predictions)
+    measured = measure(supernet, [subnet.config for subnet in chosen], context)
     if not whole:
-        place = max(range(len(seen)), key=lambda n: seen[n].robust)
-        best, seen = [best[place]], [seen[place]]
-    judges = min(JUDGES, len(brief.validation or ()))
-    rows = tuple(
-        Found(
-            likely,
-            Share(round(real.clean * judges), judges),
-            Share(round(real.robust * judges), judges),
-            space.cost(likely.form),
+        best = max(range(len(measured)), key=lambda n: measured[n].robust)
+        chosen, measured = [chosen[best]], [measured[best]]
+    count = min(VALIDATION_IMAGES, len(context.validation or ()))
+    subnets = tuple(
+        Subnet(
+            predicted,
+            Estimate.share(round(accuracy.clean * count), count),
+            Estimate.share(round(accuracy.robust * count), count),
+            space.cost(predicted.config),
         )
-        for likely, real in zip(best, seen, strict=True)
+        for predicted, accuracy in zip(chosen, measured, strict=True)
     )
-    kept_out, fitted = known[::HELD_OUT], [m for n, m in enumerate(known) if n % HELD_OUT]
-    taus = agreement(kept_out, predict(space, fitted, [merit.form for merit in kept_out]))
-    return Scouting(rows, *taus, fitted=len(fitted), held_out=len(kept_out))
+    held_out = survey[::HELD_OUT]
+    fitted = [subnet for n, subnet in enumerate(survey) if n % HELD_OUT]
+    again = predict(space, fitted, [subnet.config for subnet in held_out])
+    taus = kendall_tau(held_out, again)
+    return SubnetSurvey(subnets, *taus, fitted=len(fitted), held_out=len(held_out))

@@ -9,18 +9,21 @@ import pytest
 
 from robustbench_kd.core import registry
 from robustbench_kd.core.config import Leaderboard
-from robustbench_kd.core.registry import board_of
-from robustbench_kd.evaluation.attack_runner import attack_of
-from robustbench_kd.evaluation.fingerprints import (
+from robustbench_kd.core.registry import board_of, configured
+from robustbench_kd.evaluation.compatibility import expect_attack_fits, expect_defense_fits
+from robustbench_kd.evaluation.entries import (
+    CONTROL,
+    attack_of,
     defense_of,
     label_of,
-    reachable,
-    refuse,
     scenario_of,
-    student_card,
 )
+from robustbench_kd.evaluation.fingerprints import student_recipe
+from robustbench_kd.evaluation.plan import EvalPlan
+from robustbench_kd.results.record import CLEAN
 
 NAMES = list(registry.entries("leaderboards"))
+ROLES = {"teacher", "control", "student", "pretrained"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,66 +39,122 @@ def test_it_bears_the_name_of_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_its_scenario_is_known_and_takes_each_of_its_defenses(name: str) -> None:
     board = board_of(name)
-    ground = scenario_of(board.scenario)
+    scenario = scenario_of(board.scenario)
     for text in board.defenses:
-        refuse(ground, defense_of(text), board)
+        expect_defense_fits(scenario, defense_of(text), board)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_panel_starts_with_the_control_and_every_attack_parses(name: str) -> None:
+def test_every_defense_of_it_can_be_evaluated_on_it(name: str) -> None:
+    for text in board_of(name).defenses:
+        plan = EvalPlan.of(text, board=name)
+        assert plan.described()["label"] == text
+        assert sum(map(len, plan.groups)) == len(board_of(name).attacks_on(text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_panel_starts_with_the_control_where_no_model_has_a_clean_counterpart(
+    name: str,
+) -> None:
+    """Attacks on training data have clean counterparts, or zero repetitions, for a control."""
     board = board_of(name)
-    planted = board.door != "input"
-    assert (board.panel[0] == "untouched") != planted, "planted boards have twins for a control"
-    assert len(set(board.panel)) == len(board.panel) > (0 if planted else 1)
-    for text in (*board.panel, *board.wide):
+    assert (board.attacks[0] == CLEAN) != board.poisons
+    assert len(set(board.attacks)) == len(board.attacks) > (0 if board.poisons else 1)
+    for text in (*board.attacks, *board.full_test_attacks):
         attack_of(text, board)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_attack_of_its_panel_moves_within_its_ball(name: str) -> None:
     board = board_of(name)
-    for text in board.panel[1:] if board.door == "input" else ():
-        assert attack_of(text, board).threat.budget == board.budget
+    for text in () if board.poisons else board.attacks[1:]:
+        assert attack_of(text, board).threat.budget in (None, board.budget)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_attack_of_its_panel_comes_in_by_its_door(name: str) -> None:
+def test_every_attack_of_its_panel_controls_what_it_is_about_and_has_a_scorer(name: str) -> None:
     board = board_of(name)
-    for text in board.panel:
-        assert attack_of(text, board).threat.door == board.door
+    for text in board.attacks:
+        attack = attack_of(text, board)
+        assert attack.threat.capability == board.capability
+        expect_attack_fits(text, attack, board)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_defense_is_tried_on_attacks_of_the_panel_that_can_reach_it(name: str) -> None:
+def test_its_attacks_that_share_a_training_set_are_decided_alike_or_all_run_jointly(
+    name: str,
+) -> None:
+    """A record of poisoned data holds one kind of clean column: labels, or losses."""
     board = board_of(name)
-    assert set(board.tried) <= set(board.defenses)
-    assert all(set(texts) <= set(board.panel) for texts in board.tried.values())
-    for text in board.defenses if board.door != "input" else ():
-        reachable(board, defense_of(text))
+    for text in board.defenses:
+        plan = EvalPlan.of(text, board=name)
+        kinds = {
+            attack.threat.scorer == "classification"
+            for group in plan.groups
+            for attack in group.values()
+        }
+        assert not board.poisons or len(kinds) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_it_asks_of_the_whole_test_set_it_asks_of_the_slice_too(name: str) -> None:
+def test_a_defense_is_evaluated_under_attacks_of_the_panel(name: str) -> None:
     board = board_of(name)
-    assert set(board.wide) <= set(board.panel)
-    assert not board.wide or board.wide[0] == "untouched"
+    assert set(board.attacks_by_defense) <= set(board.defenses)
+    assert all(set(texts) <= set(board.attacks) for texts in board.attacks_by_defense.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_runs_on_the_whole_test_set_it_runs_on_the_slice_too(name: str) -> None:
+    board = board_of(name)
+    assert set(board.full_test_attacks) <= set(board.attacks)
+    assert not board.full_test_attacks or board.full_test_attacks[0] == CLEAN
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_defenses_are_written_as_their_labels_and_differ(name: str) -> None:
-    """A record is found on the board by its label, so there is one way to write it."""
+    """A record is found on the leaderboard by its label, so there is one way to write it."""
     board = board_of(name)
     assert [label_of(defense_of(text)) for text in board.defenses] == list(board.defenses)
     assert len(set(board.defenses)) == len(board.defenses) > 0
-    # Behind the teacher's door the undistilled control is asked in every record.
-    beside = board.door == "teacher data"
-    assert ("labels" in board.defenses) != beside, "the undistilled control is missing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_undistilled_control_is_a_defense_or_one_of_the_compared_models(name: str) -> None:
+    """Where the poison reaches the teacher alone, it is queried in every record; repairs of a
+    network that is given have that network in its place.
+    """
+    board = board_of(name)
+    if board.capability == "teacher_train_data":
+        assert CONTROL not in board.defenses
+        repairs = all(defense_of(text).net == "given" for text in board.defenses)
+        assert "control" in board.models or repairs
+    else:
+        assert CONTROL in board.defenses
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_compares_models_that_there_are(name: str) -> None:
+    board = board_of(name)
+    assert board.clean_counterparts is not None
+    assert "student" in board.models
+    assert set(board.models) <= ROLES
+    assert set(board.clean_counterparts) <= set(board.models) - {"pretrained"}
+    assert board.poisons or board.models == ("student",)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_metrics_can_be_configured_and_differ_and_one_of_them_ranks(name: str) -> None:
+    board = board_of(name)
+    metrics = [configured("metrics", text) for text in board.metrics]
+    assert len(set(metrics)) == len(metrics) > 0
+    assert board.rank_by in board.metrics
+    assert len({metric.heading for metric in metrics}) == len(metrics)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_are_given_for_defenses_that_stand_on_it(name: str) -> None:
     board = board_of(name)
-    assert set(board.more_seeds) <= {*board.defenses, *board.panel}
+    assert set(board.seeds_by_defense) <= set(board.defenses)
     for defense in board.defenses:
         seeds = board.seeds_of(defense)
         assert len(set(seeds)) == len(seeds) > 0
@@ -105,9 +164,9 @@ def test_seeds_are_given_for_defenses_that_stand_on_it(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_student_has_a_key_of_its_own(name: str) -> None:
     board = board_of(name)
-    ground = scenario_of(board.scenario)
+    scenario = scenario_of(board.scenario)
     keys = [
-        student_card(board, ground, defense_of(text), seed)["key"]
+        student_recipe(board, scenario, defense_of(text), seed)["key"]
         for text in board.defenses
         for seed in board.seeds_of(text)
     ]

@@ -1,4 +1,4 @@
-"""What every defense of the catalogue keeps to; a new file is under these laws at once."""
+"""What every defense of the registry keeps to; a new file is under these laws at once."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from robustbench_kd.core import options, registry
 from robustbench_kd.core.config import Budget, Schedule
 from robustbench_kd.core.errors import BadSetting
-from robustbench_kd.core.protocols import Brief
+from robustbench_kd.core.protocols import TrainingContext
 from robustbench_kd.core.registry import board_of
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.types import Examples
-from robustbench_kd.evaluation.fingerprints import defense_of, label_of
+from robustbench_kd.evaluation.entries import defense_of, label_of
 from robustbench_kd.models.statistics import weights_digest
 from robustbench_kd.scenarios.digits import Digits
 
-# Those that learn on texts or painters alone have laws of their own.
-READERS = {
+# Those for texts or text-to-image models alone have laws of their own.
+OTHER_MODALITIES = {
     name
     for name, entry in registry.entries("defenses").items()
-    if "images" not in getattr(entry.load(), "media", ("images",))
+    if "images" not in getattr(entry.load(), "modalities", ("images",))
 }
 NAMES = sorted(
     {
-        *(set(registry.entries("defenses")) - READERS),
+        *(set(registry.entries("defenses")) - OTHER_MODALITIES),
         *(text for board in ("digits-linf", "fashion-linf") for text in board_of(board).defenses),
     }
 )
@@ -41,13 +41,13 @@ def images() -> Examples:
     return Digits().splits(Seed(), whole=True).train.take(torch.arange(COUNT))
 
 
-def vouched() -> Examples:
-    """Other digits than those of the brief, which a repair may trust."""
+def trusted() -> Examples:
+    """Other digits than those of the training data, which a repair may trust."""
     return Digits().splits(Seed(), whole=True).train.take(torch.arange(COUNT, COUNT + TRUSTED))
 
 
 def stand_in(role: str) -> nn.Module:
-    """A teacher for any role: drawn weights and statistics, loud opinions, frozen as in a run."""
+    """A teacher for any role: random weights and statistics, large logits, frozen as in a run."""
     net = Digits().student("resnet-4-8", Seed() / "teacher" / role)
     noise = (Seed() / "statistics" / role).generator()
     for layer in net.modules():
@@ -61,25 +61,25 @@ def stand_in(role: str) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
-def brief(defense: Any, seed: int = 0) -> Brief:
+def context(defense: Any, seed: int = 0) -> TrainingContext:
     """All that a defender may use, made small: 64 digits, one epoch, a tiny network.
 
     Teachers have the network of a small student of any kind, so that a copy of one is a student.
     """
-    return Brief(
+    return TrainingContext(
         data=images(),
-        teachers={role: stand_in(role) for role in defense.needs},
+        teachers={role: stand_in(role) for role in defense.teacher_roles},
         student=fresh(defense),
         budget=Budget("linf", 0.1),
         schedule=Schedule(epochs=1, batch=24),
         seed=Seed(seed) / defense.name,
-        trusted=vouched() if repairs(defense) else None,
-        validation=vouched() if chooses(defense) else None,
+        trusted=trusted() if repairs(defense) else None,
+        validation=trusted() if chooses(defense) else None,
     )
 
 
 def fresh(defense: Any) -> nn.Module:
-    """A student of its kind; one without batch statistics where examples are told apart."""
+    """A student of its kind; one without batch statistics where gradients are per example."""
     if defense.name != "dp-sgd":
         return Digits().student(SMALL.get(defense.net, defense.net), Seed() / "student")
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GELU(), nn.Linear(16, 10))
@@ -90,19 +90,19 @@ def fresh(defense: Any) -> nn.Module:
 
 
 def chooses(defense: Any) -> bool:
-    """Whether it searches a family for the best within limits, by images that no student saw."""
+    """Whether it searches for the best subnet within limits, on validation images."""
     return getattr(defense, "macs", None) is not None
 
 
 def repairs(defense: Any) -> bool:
-    """Whether it mends a network that it was given; such a one lives on trusted images."""
+    """Whether it repairs a given network; such a defense uses trusted images only."""
     return bool(defense.starts_from == "given")
 
 
-def start_of(defense: Any, given: Brief) -> nn.Module:
+def start_of(defense: Any, given: TrainingContext) -> nn.Module:
     """The network whose weights the student had at first."""
-    fresh = defense.starts_from == "fresh"
-    return given.student if fresh else given.teachers[defense.starts_from]
+    is_fresh = defense.starts_from == "fresh"
+    return given.student if is_fresh else given.teachers[defense.starts_from]
 
 
 def state(net: nn.Module) -> tuple[Any, ...]:
@@ -115,8 +115,8 @@ def state(net: nn.Module) -> tuple[Any, ...]:
     )
 
 
-def copies(given: Brief) -> list[Tensor]:
-    """All examples of a brief, as they are now."""
+def copies(given: TrainingContext) -> list[Tensor]:
+    """All examples of a context, as they are now."""
     parts = [part for part in (given.data, given.trusted) if part is not None]
     return [value.clone() for part in parts for value in (part.ids, part.inputs, part.targets)]
 
@@ -127,7 +127,7 @@ def test_it_bears_the_name_of_its_file_and_states_source_and_formula(name: str) 
     assert entry.name == name
     assert entry.source.strip()
     assert entry.formula.strip()
-    assert entry.starts_from in ("fresh", *entry().needs)
+    assert entry.starts_from in ("fresh", *entry().teacher_roles)
     assert entry.net.strip()
     assert registry.find("defenses", name).summary()
     assert (entry.__doc__ or "").strip()
@@ -160,54 +160,54 @@ def test_impossible_settings_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_a_student_and_leaves_everything_else_alone(name: str) -> None:
     defense = defense_of(name)
-    given = brief(defense)
+    given = context(defense)
     student, data = state(given.student), copies(given)
     teachers = {role: state(net) for role, net in given.teachers.items()}
-    start = torch.get_rng_state()
+    state_before = torch.get_rng_state()
 
-    hardened = defense.harden(given)
+    trained = defense.train(given)
 
     assert state(given.student) == student, "the student that was passed in has changed"
     assert {role: state(net) for role, net in given.teachers.items()} == teachers
     assert all(torch.equal(a, b) for a, b in zip(data, copies(given), strict=True))
-    assert torch.equal(torch.get_rng_state(), start), "it drew from the global generator"
+    assert torch.equal(torch.get_rng_state(), state_before), "it drew from the global generator"
 
-    assert not any(module.training for module in hardened.modules()), "not in eval mode"
-    assert all(weight.requires_grad for weight in hardened.parameters()), "weights stay frozen"
+    assert not any(module.training for module in trained.modules()), "not in eval mode"
+    assert all(weight.requires_grad for weight in trained.parameters()), "weights stay frozen"
     with torch.inference_mode():
-        logits = hardened(given.data.inputs)
+        logits = trained(given.data.inputs)
     assert logits.shape == (COUNT, 10)
     assert bool(torch.isfinite(logits).all())
-    fresh = dict(start_of(defense, given).named_parameters())
-    trained = dict(hardened.named_parameters())
-    # A student that was cut from a family has its own names; the weights it shares were taught.
-    still = [key for key in trained if key in fresh and torch.equal(fresh[key], trained[key])]
-    # Who starts from a clean teacher may keep the features that it copies; not all of it, though.
-    kept = defense.starts_from not in ("fresh", "given") and len(still) < len(trained)
-    assert still == [] or kept, "these weights were never taught"
+    start = dict(start_of(defense, given).named_parameters())
+    weights = dict(trained.named_parameters())
+    # A subnet names its weights otherwise than its supernet; those of the same name were trained.
+    unchanged = [key for key in weights if key in start and torch.equal(start[key], weights[key])]
+    # A student that starts from a clean teacher may keep some of its weights, but not all.
+    transfers = defense.starts_from not in ("fresh", "given") and len(unchanged) < len(weights)
+    assert unchanged == [] or transfers, "these weights were never trained"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_student_and_another_seed_another(name: str) -> None:
     defense = defense_of(name)
     with torch.random.fork_rng(devices=[]):
-        once = weights_digest(defense.harden(brief(defense)).state_dict())
+        once = weights_digest(defense.train(context(defense)).state_dict())
         torch.rand(17)
-        again = weights_digest(defense.harden(brief(defense)).state_dict())
+        again = weights_digest(defense.train(context(defense)).state_dict())
     assert once == again
-    assert once != weights_digest(defense.harden(brief(defense, seed=1)).state_dict())
+    assert once != weights_digest(defense.train(context(defense, seed=1)).state_dict())
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if repairs(defense_of(n))])
 def test_a_repair_never_looks_at_the_data_that_may_be_poisoned(name: str) -> None:
-    """NaN for images, one class for all, and no student: the mended network is the same."""
+    """NaN for images, one class for all, and no student: the repaired network is the same."""
     defense = defense_of(name)
-    plain = brief(defense)
+    plain = context(defense)
     bad = Examples(
         plain.data.ids,
         torch.full_like(plain.data.inputs, torch.nan),
         torch.zeros_like(plain.data.targets),
     )
     blind = dataclasses.replace(plain, data=bad, validation=bad, student=nn.Identity())
-    once, again = defense.harden(plain), defense.harden(blind)
+    once, again = defense.train(plain), defense.train(blind)
     assert weights_digest(once.state_dict()) == weights_digest(again.state_dict())

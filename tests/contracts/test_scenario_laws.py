@@ -1,4 +1,4 @@
-"""What every ground of the catalogue keeps to; a new file is under these laws at once."""
+"""What every scenario of the registry keeps to; a new file is under these laws at once."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 from robustbench_kd.core import registry
 from robustbench_kd.core.config import Schedule
 from robustbench_kd.core.errors import BadSetting, MissingData
-from robustbench_kd.core.protocols import Scenario, Silent, Subject
+from robustbench_kd.core.protocols import Scenario, Silent, TargetModel
 from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.types import Examples, Splits
-from robustbench_kd.evaluation.fingerprints import scenario_of
+from robustbench_kd.evaluation.entries import scenario_of
 from robustbench_kd.models.statistics import weights_digest
 
 NAMES = list(registry.entries("scenarios"))
-TEXTS = ("text", "tasks")
-IMAGES = [name for name in NAMES if name not in (*TEXTS, "pictures")]
+TEXTS = ("private-text", "instructions")
+IMAGES = [name for name in NAMES if name not in (*TEXTS, "text-to-image")]
 
 
 @cache
 def splits_of(name: str, seed: int = 0) -> Splits | str:
-    """All of the data where it lies on this machine, else the reason why not."""
+    """All of the data where it is on this machine, else the reason why it is not."""
     try:
         return scenario_of(name).splits(Seed(seed), whole=True)
     except MissingData as why:
@@ -42,10 +42,10 @@ def whole(name: str, monkeypatch: pytest.MonkeyPatch) -> Splits:
         raise urllib.error.URLError("no downloads in tests")
 
     monkeypatch.setattr(urllib.request, "urlopen", refused)
-    found = splits_of(name)
-    if isinstance(found, str):
-        pytest.skip(found)
-    return found
+    splits = splits_of(name)
+    if isinstance(splits, str):
+        pytest.skip(splits)
+    return splits
 
 
 def parts(splits: Splits) -> dict[str, Examples]:
@@ -59,9 +59,9 @@ def parts(splits: Splits) -> dict[str, Examples]:
     return {name: part for name, part in every.items() if part is not None}
 
 
-def same(one: Examples, other: Examples) -> bool:
-    pairs = [(one.ids, other.ids), (one.inputs, other.inputs), (one.targets, other.targets)]
-    return all(torch.equal(a, b) for a, b in pairs)
+def same(a: Examples, b: Examples) -> bool:
+    pairs = [(a.ids, b.ids), (a.inputs, b.inputs), (a.targets, b.targets)]
+    return all(torch.equal(x, y) for x, y in pairs)
 
 
 def rows(examples: Examples) -> set[bytes]:
@@ -71,12 +71,12 @@ def rows(examples: Examples) -> set[bytes]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_bears_the_name_of_its_file_and_names_its_networks(name: str) -> None:
-    ground = scenario_of(name)
-    assert isinstance(ground, Scenario)
-    assert ground.name == name
-    assert ground.edition
-    assert {"plain", "teacher"} <= ground.nets.keys()
-    assert all(isinstance(schedule, Schedule) for schedule in ground.teaching.values())
+    scenario = scenario_of(name)
+    assert isinstance(scenario, Scenario)
+    assert scenario.name == name
+    assert scenario.dataset_digest
+    assert {"plain", "teacher"} <= scenario.architectures.keys()
+    assert all(isinstance(schedule, Schedule) for schedule in scenario.teacher_schedules.values())
     assert registry.find("scenarios", name).summary()
 
 
@@ -91,8 +91,8 @@ def test_ids_are_unique_and_the_splits_share_no_image(name: str, whole: Splits) 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_inputs_are_in_zero_to_one_and_targets_are_classes(name: str, whole: Splits) -> None:
-    ground = scenario_of(name)
-    net = ground.student("plain", Seed()).eval()
+    scenario = scenario_of(name)
+    net = scenario.student("plain", Seed()).eval()
     with torch.inference_mode():
         classes = net(whole.test.inputs[:2]).shape[1]
     for part in parts(whole).values():
@@ -114,10 +114,10 @@ def test_the_packaged_slice_is_the_first_of_the_whole_test_set(name: str, whole:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_data_do_not_depend_on_who_asks(name: str) -> None:
+def test_the_test_set_does_not_depend_on_the_seed(name: str) -> None:
     """The same test images for every seed, so that seeds can be paired."""
-    ground, state = scenario_of(name), torch.get_rng_state()
-    tests = [ground.splits(Seed(seed), whole=False).test for seed in (0, 0, 1)]
+    scenario, state = scenario_of(name), torch.get_rng_state()
+    tests = [scenario.splits(Seed(seed), whole=False).test for seed in (0, 0, 1)]
     assert same(tests[0], tests[1])
     assert same(tests[0], tests[2])
     assert torch.equal(torch.get_rng_state(), state)
@@ -125,33 +125,33 @@ def test_the_data_do_not_depend_on_who_asks(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_makes_the_same_student(name: str) -> None:
-    ground, state = scenario_of(name), torch.get_rng_state()
-    for kind in ground.nets:
-        made = [weights_digest(ground.student(kind, Seed(n)).state_dict()) for n in (0, 0, 1)]
-        assert made[0] == made[1]
-        # Where students start from one foundation, seeds differ in the order of the data alone.
-        assert (made[1] == made[2]) == (name in TEXTS)
+    scenario, state = scenario_of(name), torch.get_rng_state()
+    for kind in scenario.architectures:
+        digests = [weights_digest(scenario.student(kind, Seed(n)).state_dict()) for n in (0, 0, 1)]
+        assert digests[0] == digests[1]
+        # Where students start from one pre-trained model, seeds differ in the order of the data.
+        assert (digests[1] == digests[2]) == (name in TEXTS)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_subject_answers_and_its_answers_agree_with_themselves(name: str) -> None:
-    ground = scenario_of(name)
-    test = ground.splits(Seed(), whole=False).test.take(torch.arange(20))
-    subject = ground.subject(ground.student("plain", Seed()))
-    assert isinstance(subject, Subject)
-    answers: Tensor = subject.answer(test.inputs)
+def test_its_target_model_answers_and_its_answers_agree_with_themselves(name: str) -> None:
+    scenario = scenario_of(name)
+    test = scenario.splits(Seed(), whole=False).test.take(torch.arange(20))
+    model = scenario.target_model(scenario.student("plain", Seed()))
+    assert isinstance(model, TargetModel)
+    answers: Tensor = model.answer(test.inputs)
     assert len(answers) == len(test)
-    assert bool(ground.agree(answers, answers).all())
+    assert bool(scenario.agree(answers, answers).all())
     if name in IMAGES:
         assert answers.shape == test.targets.shape
-        assert torch.equal(ground.agree(answers, test.targets), answers == test.targets)
-    assert bool((subject.surprise(test) > 0).all())
+        assert torch.equal(scenario.agree(answers, test.targets), answers == test.targets)
+    assert bool((model.example_losses(test) > 0).all())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_teacher_it_does_not_have_is_refused(name: str) -> None:
-    ground = scenario_of(name)
-    some = ground.splits(Seed(), whole=False).test
+    scenario = scenario_of(name)
+    test = scenario.splits(Seed(), whole=False).test
     with pytest.raises(BadSetting, match="no 'psychic' teacher"):
-        ground.teacher("psychic", some, Seed(), Silent())
+        scenario.teacher("psychic", test, Seed(), Silent())
