@@ -1,30 +1,22 @@
-"""What a section says, before it is a page, Markdown or LaTeX; and what it is said about."""
+"""A page before it is HTML, Markdown or LaTeX, and the records that it is about."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from robustbench_kd.core.config import Leaderboard
-from robustbench_kd.results.record import Json, Share
+from robustbench_kd.core.estimates import Estimate
+from robustbench_kd.metrics._base import Metric
+from robustbench_kd.reports.columns import MetricColumn, estimate_text
+from robustbench_kd.reports.leaderboard import Ranking, RankingRow, rank
+from robustbench_kd.results.record import Json, Record
+from robustbench_kd.results.store import record_name
 
 T = TypeVar("T")
-Key = float | str
-
-
-class Kept(Protocol):
-    """A record of any kind, as far as every page needs it."""
-
-    @property
-    def board(self) -> str:
-        """The leaderboard that it was made for."""
-        ...
-
-    def json(self) -> Json:
-        """All of it as plain values, its own digest included."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -32,133 +24,193 @@ class Entry:
     """A record and the file it came from; its evidence lies beside that."""
 
     path: Path
-    record: Kept
+    record: Record
 
 
 @dataclass(frozen=True)
-class Facts:
-    """The records of one board. ``links`` holds the page of a row by the digest of its record."""
+class BoardRecords:
+    """The records of one leaderboard, and what several sections compute from them.
 
-    contest: Leaderboard
+    Attributes:
+        pair: labels of the two rows that are compared; the best two unless given.
+        row_pages: whether each row has a page of its own, which tables link to.
+    """
+
+    leaderboard: Leaderboard
     entries: tuple[Entry, ...]
     pair: tuple[str, str] | None = None
-    links: Mapping[str, str] = field(default_factory=dict)
-    found: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    row_pages: bool = False
+    _computed: dict[Hashable, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def of(self, kind: type[T]) -> list[T]:
-        """The records of one kind."""
-        return [entry.record for entry in self.entries if isinstance(entry.record, kind)]
+    @cached_property
+    def records(self) -> list[Record]:
+        return [entry.record for entry in self.entries]
 
-    def once(self, key: object, make: Callable[[], T]) -> T:
-        """What several sections ask for, made when the first one does."""
-        if key not in self.found:
-            self.found[key] = make()
-        kept: T = self.found[key]
-        return kept
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The ranking of these records."""
+        return rank(self.leaderboard, self.records)
 
-    def body(self, record: Kept) -> Json:
-        """A record as plain values; digests of long ones take a while, so it is made once."""
-        return self.once(("body", id(record)), record.json)
+    @cached_property
+    def rows(self) -> list[RankingRow]:
+        """The rows that figures show: those that are ranked, or else all."""
+        return list(self.ranking.rows) or [row for row, _ in self.ranking.outside]
 
-    def path(self, record: Kept) -> Path:
+    @property
+    def by_attack(self) -> bool:
+        """Whether each attack poisons a training set of its own, so that rows are ranked by it."""
+        return self.leaderboard.poisons and not self.leaderboard.joint
+
+    @cached_property
+    def _paths(self) -> dict[int, Path]:
+        return {id(entry.record): entry.path for entry in self.entries}
+
+    def path(self, record: Record) -> Path:
         """The file that a record came from."""
-        return next(entry.path for entry in self.entries if entry.record is record)
+        return self._paths[id(record)]
+
+    def href(self, row: RankingRow) -> str:
+        """The page of a row, beside that of the leaderboard; empty where rows have none."""
+        return f"{record_name(row.record)}.html" if self.row_pages else ""
+
+    def computed(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What several sections need, computed for the first that does."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        value: T = self._computed[key]
+        return value
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One field of a table: what is read, what it sorts by, where it leads.
+    """One field of a table: its text, what it sorts by, where it leads.
 
-    A ``share`` is drawn as a bar with its interval beside the number.
+    Of an ``estimate`` the value stands out from its interval; a share is also drawn as a bar.
     """
 
     text: str
-    key: Key | None = None
+    key: float | str | None = None
     href: str = ""
-    share: Share | None = None
+    estimate: Estimate | None = None
     warns: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """Heads and lines; the first ``lead`` columns name the line.
+    """Heads and rows.
 
-    ``facets`` are heads of columns that a reader may filter by.
+    Attributes:
+        filters: heads of the columns that a reader may filter by.
+        row_head: the place of the column that names the row.
     """
 
     caption: str
     heads: tuple[str, ...]
-    lines: tuple[tuple[Cell, ...], ...]
-    facets: tuple[str, ...] = ()
-    lead: int = 1
+    rows: tuple[tuple[Cell, ...], ...]
+    filters: tuple[str, ...] = ()
+    row_head: int = 0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing as SVG, and in words what it shows, for those who cannot see it."""
+    """A drawing as SVG, and its description for those who cannot see it."""
 
     title: str
     svg: bytes
-    words: str
+    description: str
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One example: PNGs side by side, each with its own few words, and a line below."""
+class ImageStrip:
+    """Labelled PNGs side by side, with a caption."""
 
-    parts: tuple[tuple[str, bytes], ...]
-    words: str
+    images: tuple[tuple[str, bytes], ...]
+    caption: str
 
 
 @dataclass(frozen=True)
 class Block:
-    """What a section has to say, in the order in which it is read."""
+    """Content in the order in which it is read: strips by heading, commands to copy at the end."""
 
-    words: tuple[str, ...] = ()
+    paragraphs: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
-    pictures: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)  # by heading
-    codes: tuple[str, ...] = ()  # commands to copy
+    strips: Mapping[str, tuple[ImageStrip, ...]] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a page: ``build`` says it, or why it is left out, or nothing where it is foreign.
+    """One part of a leaderboard's page; sections stand in ascending ``order``.
 
-    Sections stand in order of ``place``.
+    ``build`` returns a sentence where the records cannot show what the section is about, and None
+    where the leaderboard has nothing to do with it.
     """
 
     name: str
     title: str
-    place: int
-    build: Callable[[Facts], Block | str | None]
+    order: int
+    build: Callable[[BoardRecords], Block | str | None]
 
 
 @dataclass(frozen=True)
-class Row:
-    """The page of one row: its file, its title, the records on it, and titled blocks."""
+class RowSection:
+    """One part of the page of a row; None where it does not apply to the row."""
+
+    title: str
+    order: int
+    build: Callable[[BoardRecords, RankingRow], Block | None]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of a row: its file name without suffix, its title, its records, titled blocks."""
 
     slug: str
     title: str
-    records: tuple[Kept, ...]
+    records: tuple[Record, ...]
     blocks: tuple[tuple[str, Block], ...]
 
 
-def word(text: object, **more: Key | str | bool | None) -> Cell:
-    """A field that is not a number."""
-    return Cell(str(text), **more)  # type: ignore[arg-type]
+def text_cell(
+    text: object, key: float | str | None = None, href: str = "", warns: bool = False
+) -> Cell:
+    """A field that is not a number; it sorts by its text unless a key is given."""
+    return Cell(str(text), key, href, warns=warns)
 
 
-def number(value: float, text: str | None = None) -> Cell:
+def number_cell(value: float, text: str | None = None) -> Cell:
     """A field that sorts as a number."""
-    return Cell(f"{value:,}" if text is None else text, key=float(value))
+    return Cell(f"{value:,}" if text is None else text, float(value))
 
 
-def listed(settings: Json) -> str:
+def share_cell(share: Estimate | None) -> Cell:
+    """A share in percent with its interval; empty where there is none."""
+    return Cell("") if share is None else Cell(str(share), share.value, estimate=share)
+
+
+def estimate_cell(metric: Metric, estimate: Estimate | None) -> Cell:
+    """A value of a metric with its interval; empty where there is none."""
+    value = None if estimate is None else estimate.value
+    return Cell(estimate_text(metric, estimate), value, estimate=estimate)
+
+
+def count_cell(estimate: Estimate | None) -> Cell:
+    """How many samples a value rests on; empty where there is none."""
+    return Cell("") if estimate is None else number_cell(estimate.count)
+
+
+def metric_cell(row: RankingRow, column: MetricColumn) -> Cell:
+    """The value of a row in a column, with its interval; or why there is none."""
+    estimate = row.estimate(column)
+    if estimate is None:
+        return Cell(column.why_none(row.group))
+    texts = (estimate_text(column.metric, estimate), column.metric.remark(row.group))
+    return Cell(" ".join(filter(None, texts)), estimate.value, estimate=estimate)
+
+
+def settings_text(settings: Json) -> str:
     """Settings as one reads them: ``rate=0.1, size=2``."""
     return ", ".join(f"{name}={value}" for name, value in sorted(settings.items())) or "none"
-
-
-def shown(share: Share | None) -> Cell:
-    """A share with its interval and a bar."""
-    return Cell("") if share is None else Cell(str(share), key=share.value, share=share)

@@ -1,265 +1,227 @@
-"""Figures as SVG: the same records draw the same bytes. The only user of the plotting library."""
+"""Figures that stand alone, each of one leaderboard, as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import BytesIO
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from robustbench_kd.core.errors import BrokenPlugin, NothingEvaluated
-from robustbench_kd.metrics._groups import Case as Known
-from robustbench_kd.metrics._groups import reference_of
-from robustbench_kd.metrics.backdoor_transfer import Case, dose
-from robustbench_kd.metrics.known import exposed, perplexity
+from robustbench_kd.core.config import Leaderboard
+from robustbench_kd.core.errors import NothingEvaluated
+from robustbench_kd.core.estimates import Estimate
+from robustbench_kd.metrics._canaries import formats_of
+from robustbench_kd.metrics._poisoning_rates import RatePoint, poisoning_curves
+from robustbench_kd.metrics._share import role_of
+from robustbench_kd.metrics.attack_success import AttackSuccess
+from robustbench_kd.metrics.exposure import Exposure
+from robustbench_kd.metrics.perplexity import Perplexity
 from robustbench_kd.ops.privacy.exposure import CHANCE
-from robustbench_kd.results.record import Record, Share
+from robustbench_kd.reports.drawing import (
+    COLOURS,
+    MARKERS,
+    Axes,
+    canvases,
+    error_bars,
+    legend_below,
+    plain_label,
+    svg_of,
+)
+from robustbench_kd.results.groups import SeedGroup, reference_of, seed_groups
+from robustbench_kd.results.record import Record
 
-if TYPE_CHECKING:
-    import matplotlib.axes
-    import matplotlib.figure
-
-    Axes: TypeAlias = matplotlib.axes.Axes
-    Canvas: TypeAlias = matplotlib.figure.Figure
-else:  # the library is imported where something is drawn, and only there
-    Axes = Canvas = Any
-
-T = TypeVar("T")
-FRONTIER = (-1, 0, 1, 2, 10, 100)
-MARKS = "osD^vP*X<>hp"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-INK = "#0a0b0c"  # text and axes of a sketch; a page puts the reader's own colour in its place
-TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
-SKETCH = {
-    "font.size": 9.0,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
-    **dict.fromkeys(("xtick.color", "ytick.color", "hatch.color"), INK),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-MOST = 48  # lines or points that a figure names; a page with hundreds of students stays readable
-WIDTH = 4.4  # inches of a sketch: as wide as a phone, so that its letters stay readable there
+Curves = Mapping[tuple[str, str], Sequence[RatePoint]]
+TICKS = (-1, 0, 1, 2, 10, 100)
+"""Of the perplexity increase, in percent: most students lie within two, and a few far beyond."""
 
 
-def macs_figure(title: str, records: Sequence[Record]) -> bytes:
-    """Robust accuracy against multiply-accumulates: families as lines, other students as points."""
-    families: dict[str, list[Record]] = {}
+def draw(kind: str, leaderboard: Leaderboard, records: Sequence[Record]) -> bytes:
+    """What the records of a leaderboard show, as one SVG.
+
+    Args:
+        kind: ``pareto``, robust accuracy against compute; ``poisoning-rate``, attack success
+            against the poisoned share of the training data; ``utility``, exposure of canaries
+            against perplexity.
+
+    Raises:
+        NothingEvaluated: where the records hold nothing of the kind.
+    """
+    return KINDS[kind](leaderboard, records)
+
+
+def success_curves(groups: Sequence[SeedGroup]) -> Curves:
+    """Attack and defense -> attack success at each poisoning rate, where there are several.
+
+    Groups without attack success, or without a model that the poison reached first, are left out.
+    """
+    success = AttackSuccess()
+    return poisoning_curves(
+        [group for group in groups if success.available(group.first) and role_of(group, "source")]
+    )
+
+
+def _pareto(leaderboard: Leaderboard, records: Sequence[Record]) -> bytes:
+    """Families of students as lines, other students as points, and the Pareto front in grey."""
+    families: dict[str, list[tuple[float, Estimate]]] = {}
     for record in records:
-        families.setdefault(record.defense["name"], []).append(record)
+        macs = record.student.get("macs")
+        if record.capability == "test_data" and macs is not None:
+            families.setdefault(record.defense["name"], []).append((macs / 1e6, record.worst))
+    if not families:
+        raise NothingEvaluated(
+            f"no record of {leaderboard.name} is about attacks on test data and says how many MACs "
+            "its student has"
+        )
 
-    def draw(axes: Axes) -> None:
-        for n, (name, members) in enumerate(sorted(families.items())):
-            several = len({record.model["macs"] for record in members}) > 1
-            members = sorted(members, key=lambda r: r.model["macs"])
-            x = [record.model["macs"] / 1e6 for record in members]
-            _points(axes, name, x, [record.worst for record in members], n, line=several)
+    def fill(axes: Axes) -> None:
+        for place, (name, points) in enumerate(sorted(families.items())):
+            points.sort(key=lambda point: point[0])
+            x, shares = [macs for macs, _ in points], [share for _, share in points]
+            _line(axes, name, x, shares, place, joined=len(set(x)) > 1)
+        every = [(x, 100 * share.value) for points in families.values() for x, share in points]
+        axes.step(*zip(*_front(every), strict=True), where="post", color="0.7", zorder=0)
         axes.set_xscale("log")
-        axes.set_xlabel("multiply-accumulates an image, millions")
+        axes.set_xlabel("multiply-accumulates per image, millions")
         axes.set_ylabel("robust accuracy, %")
 
-    return _svg(title, draw)
+    return _with_legend(leaderboard.title, fill)
 
 
-def dose_figure(title: str, found: Sequence[Case]) -> bytes:
-    """Attack success against the planted share: a line a student, dashed for the source.
+def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points than which no other is both cheaper and better, from left to right."""
+    front: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
+    return front
 
-    Raises:
-        NothingEvaluated: where no attack was tried at more than one rate.
-    """
-    curves = dose(found)
+
+def _poisoning_rate(leaderboard: Leaderboard, records: Sequence[Record]) -> bytes:
+    """A line for each attack and student; dashed for the model that the poison reached first."""
+    curves = success_curves(seed_groups(leaderboard, records))
     if not curves:
         raise NothingEvaluated(
-            "a dose curve needs records of one attack at two rates, such as badnets and "
-            "badnets:rate=0.01"
+            "attack success against the poisoning rate needs records of one attack at two rates, "
+            "such as badnets and badnets:rate=0.01"
         )
-    return _svg(title, lambda axes: _doses(axes, curves))
+
+    def fill(axes: Axes) -> None:
+        sources: dict[str, Sequence[RatePoint]] = {}
+        for place, ((attack, defense), points) in enumerate(sorted(curves.items())):
+            shares = [point.student for point in points]
+            name = f"{attack}, {defense}"
+            _line(axes, name, [100 * p.rate for p in points], shares, place, joined=True)
+            sources.setdefault(attack, points)
+        for attack, points in sources.items():
+            x = [100 * point.rate for point in points]
+            y = [100 * point.source.value for point in points]
+            axes.plot(x, y, "--", color="#777777", linewidth=1)
+            name = plain_label(f"{attack}, source")
+            axes.annotate(name, (x[0], y[0]), fontsize=7, color="#555555")
+        axes.set_xscale("log")
+        axes.set_xlabel("poisoned share of the training set, %")
+        axes.set_ylabel("attack success, %")
+
+    return _with_legend(leaderboard.title, fill)
 
 
-def frontier_figure(title: str, found: Sequence[Known]) -> bytes:
-    """Exposure against perplexity, a field for each format of canaries; down and left is better.
+def _utility(leaderboard: Leaderboard, records: Sequence[Record]) -> bytes:
+    """A panel for each format of canaries; down and left is better.
 
     Perplexity is given above that of plain distillation, in percent; no interval is drawn on it.
-
-    Raises:
-        NothingEvaluated: where no record is about canaries.
     """
-    shown = [case for case in found if case.families]
-    if not shown:
-        raise NothingEvaluated("no record here is about planted canaries; see: text-privacy")
-    families = shown[0].families
-    base = perplexity(reference_of(shown, shown[0]) or shown[0], "student").value
-    with _plainly() as figure_of:
-        figure = figure_of((3 * len(families) + 1, 4.2 + 0.16 * len(shown) / 2))
-        fields = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
-        for axes, family in zip(fields, families, strict=True):
-            for n, case in enumerate(shown):
-                more = 100 * (perplexity(case, "student").value / base - 1)
-                y = exposed(case, "student", family)
-                axes.errorbar(
-                    [more],
-                    [y.value],
-                    yerr=[[y.value - y.low], [y.high - y.value]],
-                    fmt=MARKS[n % len(MARKS)],
-                    color=COLOURS[n % len(COLOURS)],
-                    label=_plain(case.first.label),
-                    markersize=4,
-                    linewidth=0.8,
-                )
+    metrics = (Exposure(), Perplexity())
+    groups = [
+        group
+        for group in seed_groups(leaderboard, records)
+        if all(metric.available(record) for metric in metrics for record in group.records)
+    ]
+    if not groups:
+        raise NothingEvaluated(
+            f"no record of {leaderboard.name} holds both the exposure of canaries and perplexity; "
+            "see: text-privacy"
+        )
+    formats = formats_of(groups[0].first)
+    base = _perplexity(reference_of(groups, groups[0]) or groups[0])
+    with canvases() as canvas_of:
+        canvas = canvas_of((3 * len(formats) + 1, 4.2 + 0.16 * len(groups) / 2))
+        panels = canvas.subplots(1, len(formats), sharey=True, squeeze=False)[0]
+        for axes, name in zip(panels, formats, strict=True):
+            for place, group in enumerate(groups):
+                exposure = Exposure(format=name)(group)
+                if exposure is not None:
+                    _point(axes, group.label, _perplexity(group) / base - 1, exposure, place)
             axes.axhline(CHANCE, color="0.5", linewidth=0.8, linestyle=":")
-            axes.set_title(family, fontsize=9)
-            # Most students lie within two percent, and a few far beyond.
+            axes.set_title(plain_label(name), fontsize=9)
             axes.set_xscale("symlog", linthresh=2)
-            axes.set_xticks(FRONTIER, [f"{tick:g}" for tick in FRONTIER])
+            axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
             axes.minorticks_off()
             axes.margins(x=0.1)
             axes.set_xlabel("perplexity above plain distillation, %")
             axes.grid(alpha=0.25)
-        fields[0].set_ylabel("mean exposure of what was planted, bits")
-        figure.suptitle(_plain(title), fontsize=10)
-        key_below(figure, fields[0], columns=3)
-        return _written(figure, transparent=False)
+        panels[0].set_ylabel("mean exposure of inserted canaries, bits")
+        canvas.suptitle(plain_label(leaderboard.title), fontsize=10)
+        legend_below(canvas, panels[0], columns=3)
+        return svg_of(canvas, transparent=False)
 
 
-def _doses(
-    axes: Axes, curves: Mapping[tuple[str, str], Sequence[tuple[float, Share, Share]]]
-) -> None:
-    attacks = sorted({attack for attack, _ in curves})
-    for n, ((attack, defense), points) in enumerate(sorted(curves.items())):
-        x = [100 * rate for rate, _, _ in points]
-        _points(axes, f"{attack}, {defense}", x, [s for _, _, s in points], n, line=True)
-    for attack in attacks:
-        points = next(points for (name, _), points in sorted(curves.items()) if name == attack)
-        x, y = [100 * rate for rate, _, _ in points], [100 * s.value for _, s, _ in points]
-        axes.plot(x, y, "--", color="#777777", linewidth=1)
-        axes.annotate(_plain(f"{attack}, source"), (x[0], y[0]), fontsize=7, color="#555555")
-    axes.set_xscale("log")
-    axes.set_xlabel("planted share of the training set, %")
-    axes.set_ylabel("attack success, %")
+def _perplexity(group: SeedGroup) -> float:
+    estimate = Perplexity()(group)
+    assert estimate is not None  # of students that have test text
+    return estimate.value
 
 
-def _points(
-    axes: Axes, name: str, x: Sequence[float], shares: Sequence[Share], n: int, *, line: bool
+def _point(axes: Axes, label: str, increase: float, exposure: Estimate, place: int) -> None:
+    axes.errorbar(
+        [100 * increase],
+        [exposure.value],
+        yerr=error_bars([exposure], scale=1),
+        fmt=MARKERS[place % len(MARKERS)],
+        color=COLOURS[place % len(COLOURS)],
+        label=plain_label(label),
+        markersize=4,
+        linewidth=0.8,
+    )
+
+
+def _line(
+    axes: Axes, name: str, x: Sequence[float], shares: Sequence[Estimate], place: int, joined: bool
 ) -> None:
     """Shares with their Wilson intervals."""
-    y = [100 * share.value for share in shares]
-    low = [100 * (share.value - share.interval[0]) for share in shares]
-    high = [100 * (share.interval[1] - share.value) for share in shares]
     axes.errorbar(
         x,
-        y,
-        yerr=[low, high],
-        fmt=MARKS[n % len(MARKS)] + ("-" if line else ""),
-        color=COLOURS[n % len(COLOURS)],
-        label=_plain(name),
+        [100 * share.value for share in shares],
+        yerr=error_bars(shares),
+        fmt=MARKERS[place % len(MARKERS)] + ("-" if joined else ""),
+        color=COLOURS[place % len(COLOURS)],
+        label=plain_label(name),
         markersize=4,
         linewidth=1,
         capsize=2,
     )
 
 
-def sketch(draw: Callable[[Canvas], None], height: float = 3.4) -> bytes:
-    """A narrow figure without a background, for a page that is read in light and in the dark.
-
-    Args:
-        draw: fills the figure.
-        height: in inches; the width is that of a phone.
-    """
-    with _plainly(SKETCH) as figure_of:
-        figure = figure_of((WIDTH, height))
-        draw(figure)
-        return _written(figure, transparent=True)
-
-
-def drawable(things: Sequence[T], words: str) -> tuple[Sequence[T], str]:
-    """As many as a figure can name, and its words, which say so where there are more."""
-    if len(things) <= MOST:
-        return things, words
-    return things[:MOST], f"{words} Only the first {MOST} of {len(things):,} are drawn."
-
-
-def key_below(figure: Canvas, axes: Axes, columns: int = 2) -> None:
-    """A legend under the axes, of everything that bears a label."""
-    drawn, names = axes.get_legend_handles_labels()
-    figure.legend(
-        drawn,
-        names,
-        loc="outside lower center",
-        ncols=columns,
-        fontsize=8,
-        frameon=False,
-        handletextpad=0.4,
-        columnspacing=1.0,
-    )
-
-
-def arms(share: Share) -> list[list[float]]:
-    """The interval of one share as the error bar of one point, in percent."""
-    low, high = share.interval
-    return [[100 * (share.value - low)], [100 * (high - share.value)]]
-
-
-def png(pixels: Any) -> bytes:
-    """A small picture: whole numbers up to 255, height x width x 1 or 3."""
-    from PIL import Image
-
-    buffer = BytesIO()
-    Image.fromarray(pixels.squeeze()).save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
-
-
-def named(text: str, most: int = 30) -> str:
-    """A name as a figure can bear it: cut where it is long, and no mathematics."""
-    return _plain(text if len(text) <= most else text[: most - 1] + "…")
-
-
-def _svg(title: str, draw: Callable[[Any], None]) -> bytes:
-    with _plainly() as figure_of:
-        figure = figure_of((7.5, 4.5))
-        axes = figure.add_subplot()
-        draw(axes)
-        axes.set_title(_plain(title), fontsize=10)
+def _with_legend(title: str, fill: Callable[[Any], None]) -> bytes:
+    """One pair of axes with a title and a legend on the right."""
+    with canvases() as canvas_of:
+        canvas = canvas_of((7.5, 4.5))
+        axes = canvas.add_subplot()
+        fill(axes)
+        axes.set_title(plain_label(title), fontsize=10)
         axes.grid(alpha=0.25)
         # Handed over with their names, since a name like _this would be left out otherwise.
-        drawn: list[Any] = list(axes.containers)
+        handles: list[Any] = list(axes.containers)
         axes.legend(
-            drawn,
-            [one.get_label() for one in drawn],
+            handles,
+            [handle.get_label() for handle in handles],
             fontsize=7,
             loc="center left",
             bbox_to_anchor=(1.0, 0.5),
             frameon=False,
         )
-        return _written(figure, transparent=False)
+        return svg_of(canvas, transparent=False)
 
 
-@contextmanager
-def _plainly(
-    style: Mapping[str, Any] = MappingProxyType({}),
-) -> Iterator[Callable[[tuple[float, float]], Canvas]]:
-    """Makes figures whose bytes do not depend on the style that the reader of the records likes."""
-    try:
-        from matplotlib import rc, rc_context, rcdefaults, rcParams
-        from matplotlib.figure import Figure
-    except ImportError as why:
-        raise BrokenPlugin(
-            "figures need matplotlib; run: pip install 'robustbench-kd[report]'"
-        ) from why
-    with rc_context():
-        rcdefaults()
-        rc("svg", hashsalt="robustbench-kd", fonttype="none")
-        rcParams.update(dict(style))  # type: ignore[arg-type]
-        yield lambda size: Figure(figsize=size, layout="constrained")
-
-
-def _written(figure: Canvas, *, transparent: bool) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=transparent
-    )
-    return buffer.getvalue()
-
-
-def _plain(text: str) -> str:
-    """Names are no mathematics: a dollar sign stays a dollar sign."""
-    return text.replace("$", r"\$")
+KINDS: Mapping[str, Callable[[Leaderboard, Sequence[Record]], bytes]] = {
+    "pareto": _pareto,
+    "poisoning-rate": _poisoning_rate,
+    "utility": _utility,
+}

@@ -1,4 +1,4 @@
-"""A report in one file: no network, no clock, and nothing in it that a name could break."""
+"""A report in one file: no network, no clock, and every name in it is escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_kd.core.errors import BrokenPlugin
 from robustbench_kd.core.version import current
-from robustbench_kd.reports.document import Block, Facts, Figure, Table
+from robustbench_kd.reports.document import Block, BoardRecords, Figure, Table
 from robustbench_kd.reports.formats._escape import latex, markdown
 from robustbench_kd.reports.formats.markdown_latex import pipes, tabular
 from robustbench_kd.reports.sections import sections
@@ -31,8 +31,8 @@ POLICY = (
 
 
 @dataclass(frozen=True)
-class Said:
-    """A section of one board, said."""
+class BuiltSection:
+    """A section of a leaderboard with its content."""
 
     key: str
     title: str
@@ -40,68 +40,80 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Part:
-    """All that is said of one board, and why the rest is not."""
+class BoardReport:
+    """All sections of a leaderboard, and why others are missing."""
 
     key: str
     title: str
-    sections: tuple[Said, ...]
+    sections: tuple[BuiltSection, ...]
     missing: tuple[str, ...]
 
 
-def part(facts: Facts) -> Part:
-    """Every section that has something to say about these records."""
-    said, missing = [], []
-    name = facts.contest.name
+def board_report(board: BoardRecords) -> BoardReport:
+    """Builds every section that these records have the content for."""
+    built, missing = [], []
+    name = board.leaderboard.name
     for section in sections():
-        block = section.build(facts)
+        block = section.build(board)
         if isinstance(block, str):
             missing.append(block)
         elif block is not None:
-            said.append(Said(f"{name}-{section.name}", section.title, block))
-    return Part(name, facts.contest.title, tuple(said), tuple(missing))
+            built.append(BuiltSection(f"{name}-{section.name}", section.title, block))
+    return BoardReport(name, board.leaderboard.title, tuple(built), tuple(missing))
 
 
-def as_html(parts: Sequence[Part], title: str, count: int) -> str:
-    """The parts as one page that asks nothing of any network."""
+def as_html(reports: Sequence[BoardReport], title: str, count: int) -> str:
+    """The reports as one page that sends no request.
+
+    Args:
+        count: of records.
+    """
     style, script = (_asset(name) for name in ("style.css", "script.js"))
-    seal = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    sha256 = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return render(
         "report.html.j2",
         inside=True,
         style=style,
         script=script,
-        policy=f"{POLICY}; script-src 'sha256-{seal}'",
+        policy=f"{POLICY}; script-src 'sha256-{sha256}'",
         title=title,
         count=count,
-        parts_of=parts,
+        reports=reports,
     )
 
 
-def as_markdown(parts: Sequence[Part]) -> str:
-    """The tables of the parts, as pipe tables."""
-    text = []
-    for one in parts:
-        for said in one.sections:
-            text += [
-                f"### {said.title}: {markdown(table.caption)}\n\n{pipes(*_plain(table), '')}"
-                for table in said.block.tables
-            ]
-    return "\n".join(text)
-
-
-def as_latex(parts: Sequence[Part]) -> str:
-    """The tables of the parts, as tabulars with the rules of booktabs."""
+def as_markdown(reports: Sequence[BoardReport]) -> str:
+    """The tables of the reports, as pipe tables."""
     return "\n".join(
-        tabular(*_plain(table), f"{said.title}: {latex(table.caption)}")
-        for one in parts
-        for said in one.sections
-        for table in said.block.tables
+        f"### {title}: {markdown(table.caption)}\n\n{pipes(*_plain(table), '')}"
+        for title, table in _tables(reports)
     )
+
+
+def as_latex(reports: Sequence[BoardReport]) -> str:
+    """The tables of the reports, as tabulars with the rules of booktabs."""
+    return "\n".join(
+        tabular(*_plain(table), f"{title}: {latex(table.caption)}")
+        for title, table in _tables(reports)
+    )
+
+
+def _tables(reports: Sequence[BoardReport]) -> list[tuple[str, Table]]:
+    """Every table with the title of its section."""
+    return [
+        (section.title, table)
+        for report in reports
+        for section in report.sections
+        for table in section.block.tables
+    ]
+
+
+def _plain(table: Table) -> tuple[list[str], list[list[str]]]:
+    return list(table.heads), [[cell.text for cell in row] for row in table.rows]
 
 
 def render(template: str, **values: Any) -> str:
-    """A page; every value is escaped but drawings, and the style and script of the house."""
+    """A page; every value is escaped but drawings and the package's own style and script."""
     from markupsafe import Markup
 
     for name in ("style", "script"):
@@ -119,7 +131,7 @@ def _environment() -> Environment:
         raise BrokenPlugin("pages need jinja2; run: pip install 'robustbench-kd[report]'") from why
     from markupsafe import Markup
 
-    house = Environment(
+    environment = Environment(
         loader=FileSystemLoader(ASSETS),
         autoescape=True,
         undefined=StrictUndefined,
@@ -127,33 +139,24 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
 
-    def drawn(figure: Figure, key: str) -> Markup:
-        return Markup(inlined(figure.svg, key, figure.title, figure.words))
+    def drawing(figure: Figure, key: str) -> Markup:
+        return Markup(inlined(figure.svg, key, figure.title, figure.description))
 
-    house.globals |= {"drawn": drawn, "data_of": _data, "breaking": _breaking}
-    return house
+    environment.globals |= {"drawing": drawing, "data_url": _data_url, "breakable": _breakable}
+    return environment
 
 
-def _breaking(text: str) -> Markup:
-    """A name that may be broken behind its signs, and nowhere else; no number is broken."""
+def _breakable(text: str) -> Markup:
+    """A name that a browser may break behind its signs, and nowhere else; no number is broken."""
     from markupsafe import Markup, escape
 
     parts = re.split(r"(?<=[:=_/])(?=\S)|(?<=,)(?=[^\s\d])", text)
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
-def _data(png: bytes) -> str:
+def _data_url(png: bytes) -> str:
     return "data:image/png;base64," + b64encode(png).decode()
 
 
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _plain(table: Table) -> tuple[list[str], list[list[str]]]:
-    return list(table.heads), [[cell.text for cell in line] for line in table.lines]
-
-
-def counted(found: Sequence[Facts]) -> int:
-    """How many records these are."""
-    return sum(len(facts.entries) for facts in found)

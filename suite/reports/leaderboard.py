@@ -1,192 +1,149 @@
-"""A leaderboard, folded from records: who enters, who stands for whom, who ranks where."""
+"""The ranking of a leaderboard, computed from records: who enters, and who ranks where."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from robustbench_kd.core.config import Leaderboard
-from robustbench_kd.metrics.rank_intervals import standing
-from robustbench_kd.metrics.robustness import Best, best_known, question
-from robustbench_kd.reports.filters import Wanted, chosen
-from robustbench_kd.results.record import Record, Share, worst_case
+from robustbench_kd.metrics._best_known import best_known, question
+from robustbench_kd.reports.admission import reasons_outside
+from robustbench_kd.reports.columns import MetricColumn, columns_of
+from robustbench_kd.reports.filters import ALL, Selection, select
+from robustbench_kd.reports.places import in_order
+from robustbench_kd.reports.ranking_row import RankingRow
+from robustbench_kd.results.groups import SeedGroup, reference_of, seed_groups
+from robustbench_kd.results.record import Record
 
-ALL = Wanted()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One defense: the record of its lowest seed, those of its other seeds, and its rank.
-
-    ``best`` and ``last`` bound the rank: rows that a paired test cannot tell apart share ranks.
-    ``known`` joins all records of the row's network, where there are several.
-    """
-
-    record: Record
-    label: str
-    yours: bool = False
-    others: tuple[Record, ...] = ()
-    best: int = 0
-    last: int = 0
-    known: Best | None = None
-
-    @property
-    def rank(self) -> str:
-        """``2-4``, or ``3`` where only one place is possible."""
-        return str(self.best) if self.best == self.last else f"{self.best}-{self.last}"
-
-    @property
-    def seeds(self) -> tuple[tuple[int, Share], ...]:
-        """The robust accuracy of every seed."""
-        return tuple((r.seed, r.worst) for r in (self.record, *self.others))
-
-    @property
-    def wide(self) -> Share | None:
-        """The worst case over the cheap attacks on the whole test set, where it was asked."""
-        if not self.record.wide:
-            return None
-        flags = worst_case(self.record.wide)
-        return Share(sum(flags), len(flags))
-
-    @property
-    def passes(self) -> tuple[int, int]:
-        """Forward and backward passes that all attacks of the panel spent."""
-        cells = self.record.cells
-        return sum(c.forward for c in cells), sum(c.backward for c in cells)
+__all__ = ["ALL", "Ranking", "RankingRow", "Selection", "rank", "rank_with"]
 
 
 @dataclass(frozen=True)
-class Board:
-    """The rows in order, those with doubts last; and the records that stay out, with the reason.
+class Ranking:
+    """The rows in order, those with warnings last; and what is not ranked, with the reason.
 
-    ``only`` says in words which records were asked for, where not all were.
+    ``only`` says in words which records were selected, where not all were.
     """
 
-    contest: Leaderboard
-    rows: tuple[Row, ...]
-    outside: tuple[tuple[Row, str], ...]
+    leaderboard: Leaderboard
+    rows: tuple[RankingRow, ...]
+    outside: tuple[tuple[RankingRow, str], ...] = ()
     only: str = ""
 
-    def row_of(self, record: Record) -> Row | None:
-        """The row that this record stands in."""
-        claim = record.claim
+    def columns(self) -> tuple[MetricColumn, ...]:
+        """The metrics of the table, in the order of the leaderboard."""
+        return columns_of(self.leaderboard)
+
+    @cached_property
+    def rank_by(self) -> MetricColumn:
+        """The column that ranks."""
+        columns = {column.typed: column for column in self.columns()}
+        return columns[self.leaderboard.rank_by]
+
+    def contest(self, row: RankingRow) -> list[RankingRow]:
+        """The rows that a row is ranked among: those of the same attack on training data."""
+        return [other for other in self.rows if other.attack == row.attack]
+
+    def row_of(self, record: Record) -> RankingRow | None:
+        """The ranked row that a record stands in."""
         for row in self.rows:
-            if claim in (kept.claim for kept in (row.record, *row.others)):
+            if record.claim in (member.claim for member in row.group.records):
                 return row
         return None
 
 
-def fold(
-    contest: Leaderboard,
+def rank(
+    leaderboard: Leaderboard,
     committed: Sequence[Record],
-    yours: Sequence[Record] = (),
-    wanted: Wanted = ALL,
-) -> Board:
-    """The board of these records; of a student that is in both, only the committed row stays.
+    local: Sequence[Record] = (),
+    selection: Selection = ALL,
+) -> Ranking:
+    """The ranking of these records; of a student that is in both, only the committed row stays.
 
-    Best-known shares join all records, also those that are not ``wanted``.
+    Best-known accuracies and references rest on all records, also those that are not selected.
 
     Raises:
-        NothingEvaluated: where there are records, and none is wanted.
+        NothingEvaluated: where there are records, and none is selected.
+        BadSetting: where the leaderboard names a metric that there is not.
     """
-    known = best_known((*committed, *yours))
-    kept = {id(record) for record in chosen((*committed, *yours), wanted, contest.name)}
-    committed = [record for record in committed if id(record) in kept]
-    yours = [record for record in yours if id(record) in kept]
-    board = _fold(contest, committed, yours)
-    rows = tuple(replace(row, known=known.get(question(row.record))) for row in board.rows)
-    return replace(board, rows=rows if known else board.rows, only=str(wanted))
+    everything = (*committed, *local)
+    stay, without_size = select(everything, selection, leaderboard.name)
+    reasons = {id(record): "" for record in stay} | {id(r): reason for r, reason in without_size}
+    committed = [record for record in _once(committed) if id(record) in reasons]
+    students = {_student(record) for record in committed}
+    local = [r for r in _once(local) if id(r) in reasons and _student(r) not in students]
+    reasons |= reasons_outside(leaderboard, committed, local)
+    rows = _rows(leaderboard, committed, reasons, is_local=False)
+    rows += _rows(leaderboard, local, reasons, is_local=True)
+    best = {} if leaderboard.poisons else best_known(everything)
+    plain = seed_groups(leaderboard, [r for r in _once(everything) if _may_be_reference(r)])
+    inside: list[RankingRow] = []
+    outside: list[tuple[RankingRow, str]] = []
+    for bare, reason in rows:
+        known = best.get(question(bare.record)) if best else None
+        row = replace(bare, reference=reference_of(plain, bare.group), best_known=known)
+        if why := reason or _no_value(row, leaderboard.rank_by):
+            outside.append((row, why))
+        else:
+            inside.append(row)
+    return Ranking(leaderboard, in_order(leaderboard, inside), tuple(outside), str(selection))
 
 
-def _fold(contest: Leaderboard, committed: Sequence[Record], yours: Sequence[Record]) -> Board:
-    known = {_student(record) for record in committed}
-    fresh = _once([record for record in yours if _student(record) not in known])
-    like = next((r for r in (*committed, *fresh) if _bar(contest, r, None) is None), None)
-    taught = {weights for record in committed for weights in record.teachers.values()}
-    rows: list[Row] = []
-    outside: list[tuple[Row, str]] = []
-    for records, mine in ((_once(committed), False), (fresh, True)):
-        entering = []
-        for record in records:
-            reason = _bar(contest, record, like)
-            if not mine and record.model.get("yours") and record.model["weights"] in taught:
-                reason = "the teacher of students here, and none itself"
-            if reason is None:
-                entering.append(record)
-            else:
-                outside.append((Row(record, record.label, mine), reason))
-        rows += _stand(entering, mine)
-    return Board(contest, _ranked(rows), tuple(outside))
+def _rows(
+    leaderboard: Leaderboard,
+    records: Sequence[Record],
+    reasons: Mapping[int, str],
+    is_local: bool,
+) -> list[tuple[RankingRow, str]]:
+    """Rows of records, each with the reason why it is not ranked, or an empty one.
+
+    Those that are not ranked have the columns of their own attacks.
+    """
+    parts: dict[str, list[Record]] = {}
+    for record in records:
+        parts.setdefault(reasons[id(record)], []).append(record)
+    rows = []
+    for reason, members in parts.items():
+        for group in _groups(leaderboard, members):
+            columns = columns_of(leaderboard, group.first.attack_labels if reason else ())
+            rows.append((RankingRow(group, columns, user_model=is_local), reason))
+    return rows
 
 
-def fold_with(contest: Leaderboard, committed: Sequence[Record], entrant: Record) -> Board:
-    """The board with one more record; it takes the place of a committed one of its student."""
-    student = _student(entrant)
-    if any(_student(record) == student for record in committed):
-        return fold(contest, [entrant if _student(r) == student else r for r in committed])
-    return fold(contest, committed, [entrant])
+def rank_with(
+    leaderboard: Leaderboard, committed: Sequence[Record], records: Sequence[Record]
+) -> Ranking:
+    """The ranking with further records; they replace committed ones of the same student."""
+    further = {_student(record): record for record in records}
+    replaced = [further.pop(_student(record), record) for record in committed]
+    return rank(leaderboard, replaced, list(further.values()))
 
 
 def _student(record: Record) -> tuple[object, ...]:
-    """What tells two records apart that a board may hold side by side."""
-    ball = record.threat["norm"], record.threat["eps"]
-    attacks = tuple(cell.attack for cell in record.cells)
-    return record.label, record.model["weights"], record.seed, record.limit, ball, attacks
+    """What tells two records apart that a leaderboard may hold side by side."""
+    threat = record.threat.get("norm"), record.threat.get("eps")
+    weights = record.student["weights"]
+    return record.label, weights, record.seed, record.limit, threat, tuple(record.attacks)
 
 
 def _once(records: Sequence[Record]) -> list[Record]:
     return list({_student(record): record for record in records}.values())
 
 
-def _bar(contest: Leaderboard, record: Record, like: Record | None) -> str | None:
-    """Why a record does not enter; none where it does. ``like`` is one that did."""
-    if record.board != contest.name:
-        return f"made for the board {record.board}"
-    if record.limit is not None:
-        return f"a reduced run: the first {record.limit} images only"
-    if tuple(cell.attack for cell in record.cells) != contest.panel:
-        panel = ", ".join(cell.attack for cell in record.cells)
-        return f"another panel of attacks: {panel}"
-    if (record.threat["norm"], record.threat["eps"]) != (
-        contest.budget.kind,
-        contest.budget.amount,
-    ):
-        return f"another ball: {record.threat['norm']} {record.threat['eps']:g}"
-    if bool(record.defense.get("told", False)) != contest.told:
-        return "told the secret" if not contest.told else "not told the secret"
-    if like is not None and _asked(record) != _asked(like):
-        return "other images, or other settings of the attacks"
-    return None
+def _groups(leaderboard: Leaderboard, records: Sequence[Record]) -> list[SeedGroup]:
+    """The rows of records; those of another leaderboard stand alone."""
+    others = [SeedGroup((record,)) for record in records if record.board != leaderboard.name]
+    return [*seed_groups(leaderboard, records), *others]
 
 
-def _asked(record: Record) -> tuple[str, str, list[str]]:
-    settings = [str(sorted(cell.settings.items())) for cell in record.cells]
-    return record.data["ids"], record.data["examples"], settings
+def _may_be_reference(record: Record) -> bool:
+    return record.defense["name"] == "distillation" and record.limit is None
 
 
-def _stand(records: Sequence[Record], mine: bool) -> list[Row]:
-    """One row a defense; another network of the same name and seed gets a row of its own."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(records, key=lambda r: r.seed):
-        mark = ""
-        if any(r.seed == record.seed for r in groups.get((record.label, mark), ())):
-            mark = record.model["weights"][:6]
-        groups.setdefault((record.label, mark), []).append(record)
-    return [
-        Row(first, f"{label} #{mark}" if mark else label, mine, tuple(rest))
-        for (label, mark), (first, *rest) in groups.items()
-    ]
-
-
-def _ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows with doubts below the others; within each half a rank by paired tests."""
-    done: list[Row] = []
-    for doubtful in (False, True):
-        half = [row for row in rows if bool(row.record.doubts) == doubtful]
-        half.sort(key=lambda r: (-r.record.worst.hits, -r.record.clean.hits, r.label))
-        places = standing([row.record.robust for row in half])
-        done += [
-            replace(row, best=len(done) + best, last=len(done) + last)
-            for row, (best, last) in zip(half, places, strict=True)
-        ]
-    return tuple(done)
+def _no_value(row: RankingRow, typed: str) -> str:
+    """Why a row has no value to be ranked by; empty where it has one."""
+    if row.value(typed) is not None:
+        return ""
+    column = row.column(typed)
+    return f"it has no {column.metric.heading}: {column.why_none(row.group)}"

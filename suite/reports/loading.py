@@ -1,64 +1,65 @@
-"""Records of any kind from files and folders, sorted by board; without any, the committed ones."""
+"""Records from files and folders, sorted by leaderboard; without any, the committed ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from robustbench_kd.core.config import Leaderboard
-from robustbench_kd.core.errors import BadRecord, MissingData, UnknownName
+from robustbench_kd.core.aliases import stable_name
+from robustbench_kd.core.errors import MissingData, UnknownName
 from robustbench_kd.core.paths import shipped
 from robustbench_kd.core.registry import board_of
-from robustbench_kd.reports.document import Entry, Facts, Kept
-from robustbench_kd.reports.sections import readers
-from robustbench_kd.results.probed import Probed
-from robustbench_kd.results.record import Json
-from robustbench_kd.results.store import stock_of
-
-Readers = Mapping[str, Callable[[Json, str], Kept]]
-Contests = Callable[[str], Leaderboard]
+from robustbench_kd.reports.document import BoardRecords, Entry
+from robustbench_kd.results.store import inventory
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """The records board by board, and a sentence for each file that is refused."""
+class BoardInventory:
+    """Records by leaderboard, and a sentence for each file that is refused."""
 
-    boards: tuple[Facts, ...]
+    boards: tuple[BoardRecords, ...]
     refused: tuple[str, ...]
 
 
-def gather(places: Sequence[Path], board: str | None = None) -> Gathered:
-    """The records in these files and folders, board by board, in the order of their names.
+def load_boards(places: Sequence[Path], board: str | None = None) -> BoardInventory:
+    """The records in these files and folders, by leaderboard, in the order of their names.
 
-    What is damaged, of a kind that no section knows, or a copy is refused by name, and the rest
+    Damaged files, copies and records of an unknown leaderboard are refused by name, and the rest
     stays usable.
 
     Args:
         places: none stands for the committed records.
-        board: only of this board.
+        board: only of this leaderboard.
 
     Raises:
         MissingData: for a place that does not exist.
-        UnknownName: for a board that nobody knows, with the nearest one.
+        UnknownName: for an unknown leaderboard, with the nearest known one.
     """
-    contests = cache(board_of)  # a search among all plug-ins, which thousands of records share
-    if board is not None:
-        contests(board)
-    known = readers()
-    stock = stock_of(_paths(places, board), lambda body, path: _read(known, contests, body, path))
-    found: dict[str, list[Entry]] = {}
+    find_board = cache(board_of)  # a search among all plug-ins; thousands of records share it
+
+    name = None if board is None else find_board(board).name
+    stock = inventory(_paths(places, name), name)
+    entries: dict[str, list[Entry]] = {}
+    refused = list(stock.refused)
     for path, record in stock.records.items():
-        if board in (None, record.board):
-            found.setdefault(record.board, []).append(Entry(path, record))
-    boards = tuple(Facts(contests(name), tuple(found[name])) for name in sorted(found))
-    return Gathered(boards, stock.refused)
+        try:
+            find_board(record.board)
+        except UnknownName as why:
+            refused.append(f"{path} is about an unknown leaderboard: {why}")
+            continue
+        entries.setdefault(record.board, []).append(Entry(path, record))
+    boards = tuple(BoardRecords(find_board(name), tuple(entries[name])) for name in sorted(entries))
+    return BoardInventory(boards, tuple(refused))
 
 
 def _paths(places: Sequence[Path], board: str | None) -> list[Path]:
     if not places:
-        return sorted(shipped("records").glob(f"{board or '*'}/**/*.json"))
+        names = {board, stable_name("leaderboards", board)} if board else {"*"}
+        return sorted(
+            path for name in names for path in shipped("records").glob(f"{name}/**/*.json")
+        )
     paths: list[Path] = []
     for place in places:
         if not place.exists():
@@ -67,18 +68,6 @@ def _paths(places: Sequence[Path], board: str | None) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _read(known: Readers, contests: Contests, body: Json, path: Path) -> Kept:
-    """A record of a kind that some section is about, of a board that there is."""
-    schema = body.get("schema")
-    name = str(schema).partition("/")[0]
-    if name not in known:
-        kinds = ", ".join(sorted(known))
-        raise BadRecord(f"{path} has schema {schema!r}, and the report knows these: {kinds}")
-    record = known[name](body, str(path))
-    try:
-        contest = contests(record.board)
-    except UnknownName as why:
-        raise BadRecord(f"{path} is about a board that is not here: {why}") from why
-    if isinstance(record, Probed) and not contest.probed:
-        raise BadRecord(f"{path} has schema {schema!r}, which {record.board} does not rank")
-    return record
+def record_count(boards: Sequence[BoardRecords]) -> int:
+    """How many records these are."""
+    return sum(len(board.entries) for board in boards)

@@ -1,4 +1,4 @@
-"""A static site: a page for every board and every row, for any web server or none."""
+"""A static site: a page for every leaderboard and every row, for any web server or none."""
 
 from __future__ import annotations
 
@@ -9,147 +9,157 @@ from pathlib import Path
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.io import expect_writable, read_bytes, write_whole
 from robustbench_kd.core.registry import find
-from robustbench_kd.reports.document import Entry, Facts, Row, Table, number, word
+from robustbench_kd.reports.document import (
+    BoardRecords,
+    Entry,
+    Page,
+    Table,
+    number_cell,
+    text_cell,
+)
 from robustbench_kd.reports.html_page import (
     ASSETS,
-    Said,
+    BuiltSection,
     as_latex,
     as_markdown,
-    counted,
-    part,
+    board_report,
     render,
 )
-from robustbench_kd.reports.sections import rows
-from robustbench_kd.results.planted import Planted
-from robustbench_kd.results.probed import Probed
-from robustbench_kd.results.record import Record
-from robustbench_kd.results.store import proof_of
+from robustbench_kd.reports.loading import record_count
+from robustbench_kd.reports.sections import pages
+from robustbench_kd.results.store import evidence_path, find_evidence
 
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self'; base-uri 'none'; form-action 'none'"
 )
 STATIC = ("style.css", "script.js")
-UP = "../../"  # from the page of a board to the top
+UP = "../../"  # from the page of a leaderboard to the top
+HOME = ("Leaderboards", UP + "index.html")
 
 
-def build(found: Sequence[Facts], out: Path, title: str = "robustbench-kd") -> list[Path]:
+def build(boards: Sequence[BoardRecords], out: Path, title: str = "robustbench-kd") -> list[Path]:
     """Writes the whole site below a folder; all links in it are relative.
 
     Files of an earlier site are replaced where they have the same name, and nothing is removed.
 
     Raises:
         SaveFailed: where the folder cannot be written.
+        BadSetting: where two different files have one name.
     """
     expect_writable(out)
     written = [_put(out / "assets" / name, (ASSETS / name).read_bytes()) for name in STATIC]
-    for facts in found:
-        written += _board(facts, out)
+    for board in boards:
+        written += _board(replace(board, row_pages=True), out)
     page = render(
         "index.html.j2",
         policy=POLICY,
         title=title,
-        count=counted(found),
-        boards=_contents(found),
+        count=record_count(boards),
+        boards=_contents(boards),
     )
     return [*written, _put(out / "index.html", page.encode())]
 
 
-def _board(facts: Facts, out: Path) -> list[Path]:
-    """The page of a board, those of its rows, its tables as files, and its records."""
-    name, title = facts.contest.name, facts.contest.title
-    files = offered(facts)
+def _board(board: BoardRecords, out: Path) -> list[Path]:
+    """The page of a leaderboard, those of its rows, its tables as files, and its records."""
+    name, title = board.leaderboard.name, board.leaderboard.title
+    files = offered_files(board)
     folder = out / "boards" / name
-    pages = rows(facts)
-    links = {facts.body(page.records[0])["id"]: f"{page.slug}.html" for page in pages}
-    facts = replace(facts, links=links)
-    said = part(facts)
+    report = board_report(board)
     text = render(
         "board.html.j2",
         policy=POLICY,
         root=UP,
         title=title,
-        lead=about(name),
-        trail=(("Boards", UP + "index.html"),),
-        count=len(facts.entries),
-        sections=said.sections,
-        missing=said.missing,
+        summary=summary(name),
+        trail=(HOME,),
+        count=len(board.entries),
+        sections=report.sections,
+        missing=report.missing,
         downloads=(("Tables as Markdown", f"{name}.md"), ("Tables as LaTeX", f"{name}.tex")),
     )
-    written = [_put(folder / "index.html", text.encode())]
-    written.append(_put(folder / f"{name}.md", as_markdown([said]).encode()))
-    written.append(_put(folder / f"{name}.tex", as_latex([said]).encode()))
-    written += [_put(folder / f"{page.slug}.html", _row(facts, page).encode()) for page in pages]
+    written = [
+        _put(folder / "index.html", text.encode()),
+        _put(folder / f"{name}.md", as_markdown([report]).encode()),
+        _put(folder / f"{name}.tex", as_latex([report]).encode()),
+    ]
+    for page in pages(board):
+        written.append(_put(folder / f"{page.slug}.html", _row(board, page).encode()))
     return written + [_put(out / "records" / name / file, data) for file, data in files.items()]
 
 
-def offered(facts: Facts) -> dict[str, bytes]:
-    """The records of a board and what lies beside them, by name.
-
-    Raises:
-        BadSetting: where two different files have one name.
-    """
-    found: dict[str, bytes] = {}
-    for entry in facts.entries:
-        for file in (entry.path, *evidence(entry)):
-            data = read_bytes(file)
-            if found.setdefault(file.name, data) != data:
-                raise BadSetting(
-                    f"two files are called {file.name}, and {file} is one of them; rename it, so "
-                    "that the site can offer both"
-                )
-    return found
-
-
-def about(board: str) -> str:
-    """What a board asks, in the sentence that its file begins with."""
-    return find("leaderboards", board).summary()
-
-
-def evidence(entry: Entry) -> tuple[Path, ...]:
-    """The file that a record names by its digest, where it lies beside the record."""
-    if not isinstance(entry.record, Record | Planted | Probed):
-        return ()
-    proof = proof_of(entry.record, entry.path)
-    return (proof[0],) if proof and proof[0].is_file() else ()
-
-
-def _row(facts: Facts, page: Row) -> str:
-    name = facts.contest.name
-    blocks = [Said(f"part{n}", title, block) for n, (title, block) in enumerate(page.blocks)]
-    entries = [Entry(facts.path(record), record) for record in page.records]
-    files = [("Record", entry.path.name) for entry in entries]
-    proofs = dict.fromkeys(file.name for entry in entries for file in evidence(entry))
-    files += [("Evidence", name) for name in proofs]
+def _row(board: BoardRecords, page: Page) -> str:
+    name = board.leaderboard.name
+    sections = [
+        BuiltSection(f"part{place}", title, block)
+        for place, (title, block) in enumerate(page.blocks)
+    ]
+    entries = [Entry(board.path(record), record) for record in page.records]
+    files = {entry.path.name: "Record" for entry in entries}
+    files |= {file: "Evidence" for entry in entries for file in evidence(entry)}
     return render(
         "board.html.j2",
         policy=POLICY,
         root=UP,
         title=page.title,
-        trail=(("Boards", UP + "index.html"), (facts.contest.title, "index.html")),
-        lead="",
+        summary="",
+        trail=(HOME, (board.leaderboard.title, "index.html")),
         count=len(entries),
-        sections=blocks,
+        sections=sections,
         missing=(),
-        downloads=[(f"{what} {file}", f"{UP}records/{name}/{file}") for what, file in files],
+        downloads=[
+            (f"{kind} {file}", f"{UP}records/{name}/{file}") for file, kind in files.items()
+        ],
     )
 
 
-def _contents(found: Sequence[Facts]) -> Table:
-    lines = tuple(
+def offered_files(board: BoardRecords) -> dict[str, bytes]:
+    """The records of a leaderboard and the evidence beside them, by file name.
+
+    Raises:
+        BadSetting: where two different files have one name.
+    """
+    files: dict[str, bytes] = {}
+    for entry in board.entries:
+        for name, path in {entry.path.name: entry.path, **evidence(entry)}.items():
+            data = read_bytes(path)
+            if files.setdefault(name, data) != data:
+                raise BadSetting(
+                    f"two files are called {name}, and {path} is one of them; rename it, so "
+                    "that the site can offer both"
+                )
+    return files
+
+
+def evidence(entry: Entry) -> dict[str, Path]:
+    """The file of stored inputs, under the name that ``verify`` looks for; empty without one."""
+    name = evidence_path(entry.record, entry.path)
+    path = find_evidence(entry.record, entry.path)
+    return {name.name: path} if name and path else {}
+
+
+def summary(board: str) -> str:
+    """What a leaderboard is about, in one sentence."""
+    return find("leaderboards", board).summary()
+
+
+def _contents(boards: Sequence[BoardRecords]) -> Table:
+    rows = tuple(
         (
-            word(facts.contest.title, href=f"boards/{facts.contest.name}/index.html"),
-            word(about(facts.contest.name)),
-            word(facts.contest.scenario),
-            word(facts.contest.door),
-            number(len(facts.contest.panel)),
-            number(len(facts.contest.defenses)),
-            number(len(facts.entries)),
+            text_cell(board.title, href=f"boards/{board.name}/index.html"),
+            text_cell(summary(board.name)),
+            text_cell(board.scenario),
+            text_cell(board.capability.replace("_", " ")),
+            number_cell(len(board.attacks)),
+            number_cell(len(board.defenses)),
+            number_cell(len(records.entries)),
         )
-        for facts in found
+        for records in boards
+        for board in [records.leaderboard]
     )
-    heads = ("board", "about", "scenario", "door", "attacks", "defenses", "records")
-    return Table("Leaderboards", heads, lines, facets=("scenario", "door"))
+    heads = ("leaderboard", "about", "scenario", "capability", "attacks", "defenses", "records")
+    return Table("Leaderboards", heads, rows, filters=("scenario", "capability"))
 
 
 def _put(path: Path, data: bytes) -> Path:

@@ -10,17 +10,17 @@ import hashlib
 import re
 from xml.etree import ElementTree
 
-from robustbench_kd.reports.figures import INK, TONES
+from robustbench_kd.reports.drawing import INK, TONES
 
 DROPPED = {"metadata", "style"}
 REFERENCE = re.compile(r"url\(#([^)]*)\)")
 LONG = re.compile(r"-?\d+\.\d{3,}")
-FAMILY = re.compile(r"font-family:[^;]*;?")  # a page writes in its own letters
-UPRIGHT = re.compile(r"rotate\(-?0 [^)]*\)")  # turns nothing
+FAMILY = re.compile(r"font-family:[^;]*;?")  # a page has its own font
+UPRIGHT = re.compile(r"rotate\(-?0 [^)]*\)")  # by no angle
 PLACES = {"d", "x", "y"}  # not transform, where the third digit may be a scale's first
 
 
-def inlined(svg: bytes, key: str, title: str, words: str) -> str:
+def inlined(svg: bytes, key: str, title: str, description: str) -> str:
     """The SVG element as HTML takes it, with a title and a description for screen readers.
 
     Args:
@@ -35,10 +35,10 @@ def inlined(svg: bytes, key: str, title: str, words: str) -> str:
         for child in [c for c in parent if c.tag in DROPPED]:
             parent.remove(child)
     for node in root.iter():
-        named = {_bare(name): value for name, value in node.attrib.items()}
+        attributes = {_bare(name): value for name, value in node.attrib.items()}
         node.attrib.clear()
         node.attrib.update(
-            {k: _attribute(k, v, short) for k, v in named.items() if not UPRIGHT.fullmatch(v)}
+            {k: _attribute(k, v, short) for k, v in attributes.items() if not UPRIGHT.fullmatch(v)}
         )
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
@@ -46,7 +46,7 @@ def inlined(svg: bytes, key: str, title: str, words: str) -> str:
     _flatten(root)
     root.set("role", "img")
     root.set("aria-labelledby", f"{key}-t {key}-d")
-    for place, (tag, text) in enumerate((("title", title), ("desc", words))):
+    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         node = ElementTree.Element(tag, {"id": f"{key}-{tag[0]}"})
         node.text = text
         root.insert(place, node)
@@ -64,7 +64,7 @@ def _attribute(name: str, value: str, key: str) -> str:
     if name == "href" and value.startswith("#"):
         return f"#{key}-{value[1:]}"
     if name in PLACES:
-        return LONG.sub(lambda found: f"{float(found[0]):.2f}", " ".join(value.split()))
+        return LONG.sub(lambda match: f"{float(match[0]):.2f}", " ".join(value.split()))
     if name in ("style", "fill", "stroke", "clip-path"):
         value = value.replace("; ", ";").replace(": ", ":")
         value = FAMILY.sub("", value)
@@ -89,7 +89,7 @@ def _drop_ids(root: ElementTree.Element) -> None:
 
 
 def _flatten(node: ElementTree.Element) -> None:
-    """Groups that say nothing leave their children to their parents; no space between elements."""
+    """Replaces groups without attributes by their children; no space between elements."""
     children: list[ElementTree.Element] = []
     for child in node:
         _flatten(child)

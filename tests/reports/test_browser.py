@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 from browser import DESKTOP, PHONE, absent, asked, browser, complaints
-from ledger import first, made
-from planted import made as planted
 
-from robustbench_kd.reports.html_page import as_html, counted, part
-from robustbench_kd.reports.loading import gather
+from records import backdoor_record, evasion_record
+from robustbench_kd.reports.html_page import as_html, board_report
+from robustbench_kd.reports.loading import load_boards, record_count
 from robustbench_kd.reports.static_site import build
-from robustbench_kd.results.store import save_planted, save_record
+from robustbench_kd.results.store import save_record
 
 NASTY = "<script>alert(1)</script>"
 IMAGE = "\"><img src=x onerror='alert(2)'>"
@@ -29,37 +28,36 @@ RANKING = "#fashion-linf-ranking"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Site and report of four students, two of hostile names, and of a backdoor at two doses."""
+    """Site and report of four students, two of hostile names, and of a backdoor at two rates."""
     folder = tmp_path_factory.mktemp("pages")
-    students = (
-        made("ard", first(700)),
-        made(NASTY, first(600), clean=first(900)),
-        made("labels", first(10), clean=first(990), teachers={}),
-        made(IMAGE, first(300), clean=first(800), doubts=(NASTY,)),
-    )
-    for record in students:
+    students = [
+        evasion_record("ard", 700),
+        evasion_record(NASTY, 600, clean=900),
+        evasion_record("labels", 10, clean=990, defense={"teacher_roles": []}),
+        evasion_record(IMAGE, 300, clean=800, warnings=(NASTY,)),
+    ]
+    success = {"teacher-clean": 90, "student": 30}
+    rates = [
+        backdoor_record(success, attack=f"badnets:rate={rate}", rate=rate) for rate in (0.01, 0.1)
+    ]
+    for record in (*students, *rates):
         save_record(record, b"", folder / "records")
-    for rate in (0.01, 0.1):
-        backdoor = planted(
-            {"teacher-clean": 90, "student": 30}, attack=f"badnets:rate={rate}", rate=rate
-        )
-        save_planted(backdoor, b"", folder / "records")
     for evidence in folder.rglob("*.safetensors"):
         evidence.unlink()
-    found = gather([folder / "records"]).boards
-    build(found, folder / "site")
-    text = as_html([part(facts) for facts in found], NASTY, counted(found))
+    boards = load_boards([folder / "records"]).boards
+    build(boards, folder / "site")
+    text = as_html([board_report(board) for board in boards], NASTY, record_count(boards))
     (folder / "report.html").write_text(text, encoding="utf-8")
     return folder
 
 
 @pytest.fixture
 def opened(site: Path, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page; in the end only the site's own files were asked for, and nothing complained."""
+    """Opens a page; in the end only files of the site were requested, and the console is empty."""
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        drivers = []
+        drivers: list[Any] = []
 
         def visit(page: str, width: int = DESKTOP, *, dark: bool = False) -> Any:
             profile = tmp_path / f"profile{len(drivers)}"
@@ -105,20 +103,20 @@ def test_a_click_sorts_by_number_and_by_word_and_says_so(opened: Open) -> None:
     assert column(driver, 1) == [IMAGE, NASTY, "ard", "labels"]
 
 
-def test_search_and_choice_filter_the_rows_and_tell_how_many_are_left(opened: Open) -> None:
+def test_search_and_choice_filter_the_rows_and_say_how_many_are_left(opened: Open) -> None:
     from selenium.webdriver.support.select import Select
 
     driver = opened(BOARD)
     form = driver.find_element("css selector", f"{RANKING} form.filters")
-    told = form.find_element("tag name", "output")
-    assert told.text == "4 of 4 rows"
+    status = form.find_element("tag name", "output")
+    assert status.text == "4 of 4 rows"
     search = form.find_element("css selector", "input")
     search.send_keys("LABEL")
-    assert (column(driver, 1), told.text) == (["labels"], "1 of 4 rows")
+    assert (column(driver, 1), status.text) == (["labels"], "1 of 4 rows")
     search.send_keys("\ue009a\ue000\ue003")  # select all, delete
-    assert told.text == "4 of 4 rows"
+    assert status.text == "4 of 4 rows"
     Select(form.find_element("css selector", "select")).select_by_visible_text("none")
-    assert (column(driver, 1), told.text) == (["labels"], "1 of 4 rows")
+    assert (column(driver, 1), status.text) == (["labels"], "1 of 4 rows")
 
 
 def test_a_hostile_name_is_read_and_not_run(opened: Open) -> None:
@@ -140,8 +138,8 @@ def test_the_way_leads_from_the_boards_to_a_row_and_back(opened: Open) -> None:
     driver.find_element("link text", "Fashion-MNIST, Linf 0.1").click()
     driver.find_element("link text", "ard").click()
     assert driver.find_element("tag name", "h1").text == "ard"
-    assert "rank 1 of 4" in driver.find_element("tag name", "main").text
-    driver.find_element("link text", "Boards").click()
+    assert "Rank 1 of 4" in driver.find_element("tag name", "main").text
+    driver.find_element("link text", "Leaderboards").click()
     assert driver.current_url.endswith("/site/index.html")
 
 
@@ -167,7 +165,7 @@ def test_words_stand_out_from_the_paper_by_day_and_night(opened: Open, dark: boo
     driver = opened("report.html", dark=dark)
     colours = driver.execute_script(
         "const of = (what) => getComputedStyle(document.querySelector(what));"
-        "return [of('body').backgroundColor, of('body').color, of('.words').color, of('a').color,"
+        "return [of('body').backgroundColor, of('body').color, of('.prose').color, of('a').color,"
         "of('td small').color, of('.drawing svg text').fill, of('.warns').color]"
     )
     paper, *inks = (luminance(text) for text in colours)

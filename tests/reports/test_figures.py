@@ -9,30 +9,27 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 from click.testing import CliRunner, Result
-from ledger import first
-from ledger import made as evasion
-from planted import made
 
+from records import backdoor_record, canary_record, evasion_record
 from robustbench_kd.cli.main import main
 from robustbench_kd.core.errors import NothingEvaluated
 from robustbench_kd.leaderboards.digits_backdoor import DIGITS_BACKDOOR
-from robustbench_kd.metrics.backdoor_transfer import cases
-from robustbench_kd.reports.figures import dose_figure, macs_figure
-from robustbench_kd.results.planted import Planted
+from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
+from robustbench_kd.leaderboards.text_privacy import TEXT_PRIVACY
+from robustbench_kd.reports.figures import draw
 from robustbench_kd.results.record import Record
-from robustbench_kd.results.store import save_planted, save_record
+from robustbench_kd.results.store import save_record
 
 NASTY = "a<b>$x^2$&|\"'\\alpha_{i}"
 SVG = "{http://www.w3.org/2000/svg}"
-TEACHER = "teacher-clean"
 
 
-def doses(label: str = "distillation", attack: str = "badnets") -> list[Planted]:
+def backdoors(label: str = "distillation", attack: str = "badnets") -> list[Record]:
     """Three rates: the teacher learns 50, 90 and 99 of 100, the student a third of it."""
     rates = {0.01: 50, 0.05: 90, 0.1: 99}
     return [
-        made(
-            {TEACHER: hits, "student": hits // 3},
+        backdoor_record(
+            {"teacher-clean": hits, "student": hits // 3},
             attack=f"{attack}:rate={rate}",
             rate=rate,
             label=label,
@@ -42,10 +39,19 @@ def doses(label: str = "distillation", attack: str = "badnets") -> list[Planted]
 
 
 def students(name: str = "proard") -> list[Record]:
-    """A family of two sizes, and a lone student."""
-    small, large = evasion(name, first(40, 100)), evasion(name, first(60, 100), seed=1)
-    small.model["macs"] = 300_000
-    return [small, large, evasion("ard", first(50, 100))]
+    """A family of two sizes, and a single student."""
+    return [
+        evasion_record(name, 40, count=100, models={"student": {"macs": 300_000}}),
+        evasion_record(name, 60, count=100, seed=1),
+        evasion_record("ard", 50, count=100),
+    ]
+
+
+def canaries() -> list[Record]:
+    """Plain distillation, and a defense of less exposure and higher perplexity."""
+    plain = canary_record({"student": [1, 2]}, label="distillation:temperature=1")
+    nll = {"student": (160.0,) * 4}
+    return [plain, canary_record({"student": [500, 900]}, label="swing", test_nll=nll)]
 
 
 def words(svg: bytes) -> list[str]:
@@ -55,52 +61,71 @@ def words(svg: bytes) -> list[str]:
     return ["".join(node.itertext()).strip() for node in root.iter(f"{SVG}text")]
 
 
-def drawn(records: list[Planted], title: str = "Doses") -> bytes:
-    return dose_figure(title, cases(DIGITS_BACKDOOR, records))
+def rate_figure(records: list[Record]) -> bytes:
+    return draw("poisoning-rate", DIGITS_BACKDOOR, records)
 
 
 def test_the_same_records_draw_the_same_bytes() -> None:
-    assert drawn(doses()) == drawn(doses()[::-1])
-    assert macs_figure("MACs", students()) == macs_figure("MACs", students())
-    assert drawn(doses()) != drawn(doses()[:2])
-    assert b"<dc:date>" not in drawn(doses())
+    assert rate_figure(backdoors()) == rate_figure(backdoors()[::-1])
+    assert draw("pareto", FASHION_LINF, students()) == draw("pareto", FASHION_LINF, students())
+    assert rate_figure(backdoors()) != rate_figure(backdoors()[:2])
+    assert b"<dc:date>" not in rate_figure(backdoors())
 
 
-def test_the_style_of_the_reader_changes_nothing_and_stays_as_it_was() -> None:
+def test_the_style_of_the_user_changes_nothing_and_stays_as_it_was() -> None:
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path"}):
-        styled = drawn(doses())
+        styled = rate_figure(backdoors())
         assert matplotlib.rcParams["font.size"] == 30
-    assert styled == drawn(doses())
+    assert styled == rate_figure(backdoors())
 
 
-def test_a_dose_curve_names_each_student_and_the_source_of_each_attack() -> None:
-    found = words(drawn([*doses(), *doses("nad")]))
-    assert "Doses" in found
-    assert {"badnets, distillation", "badnets, nad"} <= set(found)
-    assert found.count("badnets, source") == 1
-    assert "planted share of the training set, %" in found
+def test_success_by_rate_names_each_student_and_the_source_of_each_attack() -> None:
+    text = words(rate_figure([*backdoors(), *backdoors("nad")]))
+    assert DIGITS_BACKDOOR.title in text
+    assert {"badnets, distillation", "badnets, nad"} <= set(text)
+    assert text.count("badnets, source") == 1
+    assert "poisoned share of the training set, %" in text
 
 
-def test_a_dose_curve_needs_two_rates() -> None:
-    with pytest.raises(NothingEvaluated, match="two rates, such as badnets and badnets:rate="):
-        drawn(doses()[:1])
-    with pytest.raises(NothingEvaluated, match="two rates"):
-        drawn([])
+def test_a_family_is_a_line_and_a_single_student_a_point() -> None:
+    text = words(draw("pareto", FASHION_LINF, students()))
+    assert {"proard", "ard", "robust accuracy, %"} <= set(text)
 
 
-def test_a_family_is_a_line_and_a_lone_student_a_point() -> None:
-    found = words(macs_figure("MACs", students()))
-    assert {"proard", "ard", "robust accuracy, %"} <= set(found)
+def test_exposure_by_utility_has_a_panel_for_each_format() -> None:
+    text = words(draw("utility", TEXT_PRIVACY, canaries()))
+    assert {"digits", "swing", "perplexity above plain distillation, %"} <= set(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "board", "records", "says"),
+    [
+        ("poisoning-rate", DIGITS_BACKDOOR, backdoors()[:1], "two rates, such as badnets and"),
+        ("poisoning-rate", DIGITS_BACKDOOR, [], "two rates"),
+        ("poisoning-rate", FASHION_LINF, students(), "two rates"),
+        ("poisoning-rate", TEXT_PRIVACY, canaries(), "two rates"),
+        (
+            "pareto",
+            DIGITS_BACKDOOR,
+            backdoors(),
+            "is about attacks on test data",
+        ),
+        ("utility", FASHION_LINF, students(), "see: text-privacy"),
+    ],
+)
+def test_records_that_hold_nothing_of_the_kind_are_refused_in_a_sentence(
+    kind: str, board: object, records: list[Record], says: str
+) -> None:
+    with pytest.raises(NothingEvaluated, match=says):
+        draw(kind, board, records)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "name", [NASTY, "$x^2$", "_hidden", "cost$", "a$b$c$", "\\$", "<b>x|y</b>"]
 )
 def test_names_are_text_and_neither_markup_nor_mathematics(name: str) -> None:
-    assert {name, f"{name}, {name}", f"{name}, source"} <= set(
-        words(drawn(doses(name, name), name))
-    )
-    assert {name, "ard"} <= set(words(macs_figure(name, students(name))))
+    assert {f"{name}, {name}", f"{name}, source"} <= set(words(rate_figure(backdoors(name, name))))
+    assert {name, "ard"} <= set(words(draw("pareto", FASHION_LINF, students(name))))
 
 
 def run(*args: str | Path) -> Result:
@@ -108,54 +133,58 @@ def run(*args: str | Path) -> Result:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Path:
-    folder = tmp_path / "records"
-    for record in doses():
-        save_planted(record, b"", folder)
-    for plain in students():
-        save_record(plain, b"", folder)
-    return folder
+def folder(tmp_path: Path) -> Path:
+    records = tmp_path / "records"
+    for record in (*backdoors(), *students()):
+        save_record(record, b"", records)
+    return records
 
 
-def test_the_command_draws_both_kinds_into_files(records: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "dose.svg"
-    ran = run("figure", "dose", "--board", "digits-backdoor", "--records", records, "--out", out)
+@pytest.mark.parametrize("command", ["plot poisoning-rate", "figure dose"])
+def test_the_command_draws_into_a_new_folder_also_by_its_old_name(
+    command: str, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "rate.svg"
+    ran = run(*command.split(), "--board", "digits-backdoor", "--records", folder, "--out", out)
     assert ran.exit_code == 0, ran.output
-    assert ran.stdout == f"{out}: 3 records drawn\n"
-    assert out.read_bytes() == drawn(doses(), DIGITS_BACKDOOR.title)
-    out = tmp_path / "macs.svg"
-    ran = run("figure", "macs", "--records", records, "--out", out, "--json")
+    assert ran.stdout == f"{out}: 3 records\n"
+    assert out.read_bytes() == rate_figure(backdoors())
+
+
+def test_the_command_says_in_json_what_it_drew(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pareto.svg"
+    ran = run("plot", "pareto", "--records", folder, "--out", out, "--json")
     assert ran.exit_code == 0, ran.output
-    found = json.loads(ran.stdout)
-    assert (found["kind"], found["drawn"], found["path"]) == ("macs", 3, str(out))
+    document = json.loads(ran.stdout)
+    assert (document["kind"], document["records"], document["path"]) == ("pareto", 3, str(out))
     assert "proard" in words(out.read_bytes())
 
 
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (("dose", "--board", "digits-backdoor", "--out", "taken/dose.svg"), 6, "not a folder"),
-        (("macs", "--out", "taken/macs.svg"), 6, "is not a folder"),
-        (("dose", "--board", "fashion-linf", "--out", "x.svg"), 5, "at two rates"),
-        (("macs", "--board", "digits-backdoor", "--out", "x.svg"), 5, "no record of attacks on"),
-        (("dose", "--board", "digits-backdor", "--out", "x.svg"), 2, "mean 'digits-backdoor'"),
+        (
+            ("poisoning-rate", "--board", "digits-backdoor", "--out", "taken/x.svg"),
+            6,
+            "not a folder",
+        ),
+        (("pareto", "--out", "taken/pareto.svg"), 6, "is not a folder"),
+        (("poisoning-rate", "--board", "fashion-linf", "--out", "x.svg"), 5, "at two rates"),
+        (("pareto", "--board", "digits-backdoor", "--out", "x.svg"), 5, "about attacks on test"),
+        (("pareto", "--board", "digits-backdor", "--out", "x.svg"), 2, "mean 'digits-backdoor'"),
         (("pie", "--out", "x.svg"), 2, "'pie' is not one of"),
-        (("dose", "--out", "."), 2, "'.' is a directory"),
-        (("dose",), 2, "Missing option '--out'"),
+        (("pareto", "--out", "."), 2, "'.' is a directory"),
+        (("pareto",), 2, "Missing option '--out'"),
     ],
 )
 def test_what_cannot_be_drawn_gets_one_sentence_and_leaves_no_file(
-    args: tuple[str, ...],
-    code: int,
-    says: str,
-    records: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...], code: int, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(records.parent)
+    monkeypatch.chdir(folder.parent)
     Path("taken").write_text("in the way")
-    before = sorted(records.parent.rglob("*"))
-    ran = run("figure", *args, "--records", records)
+    before = sorted(folder.parent.rglob("*"))
+    ran = run("plot", *args, "--records", folder)
     assert (ran.exit_code, ran.stdout) == (code, ""), ran.output
     assert says in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
-    assert sorted(records.parent.rglob("*")) == before
+    assert sorted(folder.parent.rglob("*")) == before

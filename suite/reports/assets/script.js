@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters the tables of a page. Without it, everything is still there to be read.
+// Sorts and filters the tables of a page. Without it all content is readable.
 
 for (const grid of document.querySelectorAll("[data-table]")) {
   const body = grid.querySelector("tbody");
@@ -15,16 +15,17 @@ for (const grid of document.querySelectorAll("[data-table]")) {
     head.append(button);
     head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
-      const was = head.getAttribute("aria-sort");
+      const previous = head.getAttribute("aria-sort");
       // Numbers start with the largest, words with the first of the alphabet.
-      const first = head.classList.contains("number") ? "descending" : "ascending";
+      const numeric = head.classList.contains("number");
+      const first = numeric ? "descending" : "ascending";
       const other = first === "ascending" ? "descending" : "ascending";
-      const now = was === first ? other : first;
-      for (const each of grid.querySelectorAll("thead th")) each.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", now);
-      const sign = now === "ascending" ? 1 : -1;
-      const sorted = rows.map((row) => [key(row.cells[place]), row]);
-      // What is empty stays at the end, whichever way the rest is sorted.
+      const order = previous === first ? other : first;
+      for (const sibling of grid.querySelectorAll("thead th")) sibling.setAttribute("aria-sort", "none");
+      head.setAttribute("aria-sort", order);
+      const sign = order === "ascending" ? 1 : -1;
+      const sorted = rows.map((row) => [key(row.cells[place], numeric), row]);
+      // Empty fields stay at the end in either order.
       sorted.sort(([a], [b]) => (a === "") - (b === "") || sign * compare(a, b));
       body.append(...sorted.map(([, row]) => row));
     });
@@ -32,18 +33,18 @@ for (const grid of document.querySelectorAll("[data-table]")) {
 
   function filterable(form) {
     const search = form.querySelector("[data-search]");
-    const choices = [...form.querySelectorAll("[data-facet]")];
-    const told = form.querySelector("output");
+    const choices = [...form.querySelectorAll("[data-column]")];
+    const status = form.querySelector("output");
     const apply = () => {
-      const wanted = search.value.trim().toLowerCase();
+      const text = search.value.trim().toLowerCase();
       let left = 0;
       for (const row of rows) {
-        const found = row.textContent.toLowerCase().includes(wanted) && choices.every((choice) =>
-          !choice.value || row.cells[choice.dataset.facet].textContent.trim() === choice.value);
-        row.hidden = !found;
-        left += found;
+        const matches = row.textContent.toLowerCase().includes(text) && choices.every((choice) =>
+          !choice.value || row.cells[choice.dataset.column].textContent.trim() === choice.value);
+        row.hidden = !matches;
+        left += matches;
       }
-      told.textContent = `${left} of ${rows.length} rows`;
+      status.textContent = `${left} of ${rows.length} rows`;
     };
     form.hidden = false;
     form.addEventListener("input", apply);
@@ -53,14 +54,13 @@ for (const grid of document.querySelectorAll("[data-table]")) {
   }
 }
 
-function key(cell) {
+// In a column of numbers, words say why there is no number: they sort like empty fields.
+function key(cell, numeric) {
   const given = cell.dataset.key ?? "";
-  const text = given === "" ? cell.textContent.trim() : given;
-  const value = Number(text);
-  return text !== "" && !Number.isNaN(value) ? value : text.toLowerCase();
+  if (numeric) return given === "" ? "" : Number(given);
+  return (given === "" ? cell.textContent.trim() : given).toLowerCase();
 }
 
 function compare(a, b) {
-  if (typeof a === typeof b) return a < b ? -1 : a > b ? 1 : 0;
-  return typeof a === "number" ? -1 : 1; // numbers before words
+  return a < b ? -1 : a > b ? 1 : 0;
 }

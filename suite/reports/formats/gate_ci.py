@@ -10,12 +10,12 @@ from xml.etree import ElementTree as Xml
 from robustbench_kd.core.version import current
 from robustbench_kd.regression.decision import MEANS
 from robustbench_kd.regression.gate import Finding, Gate
-from robustbench_kd.reports.formats.gate_text import drop, headline
+from robustbench_kd.reports.formats.gate_text import amount, change, headline, unit_of
 from robustbench_kd.results.record import Json
 
 MOST = 10  # annotations that GitHub shows of one step
 UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-FAILS = ("not-comparable", "inconclusive")  # what fails a gate only where it is told to
+OPTIONAL_FAILURES = ("not-comparable", "inconclusive")  # fail a gate by its options alone
 
 
 def as_json(gate: Gate) -> Json:
@@ -25,56 +25,59 @@ def as_json(gate: Gate) -> Json:
         "exit_code": gate.code,
         "headline": headline(gate),
         "rules": dataclasses.asdict(gate.rules),
-        "findings": [_entry(one) for one in gate.findings],
+        "findings": [_entry(finding) for finding in gate.findings],
     }
 
 
-def _entry(one: Finding) -> Json:
-    again = one.rematch and {
-        "missed": one.rematch.missed,
-        "dissolved": one.rematch.dissolved,
-        "seeds": one.rematch.seeds,
+def _entry(finding: Finding) -> Json:
+    replay = finding.replay and {
+        "missed": finding.replay.missed,
+        "dissolved": finding.replay.dissolved,
+        "seeds": finding.replay.seeds,
     }
     return {
-        "entry": one.entry,
-        "against": one.against,
-        "role": one.role,
-        "endpoint": one.endpoint,
-        "verdict": one.verdict,
-        "trips": one.trips,
-        "before": dataclasses.asdict(one.before) if one.before else None,
-        "after": dataclasses.asdict(one.after) if one.after else None,
-        "numbers": dataclasses.asdict(one.numbers) if one.numbers else None,
-        "asked_again": again,
-        "notes": list(one.notes),
-        "lost": list(one.lost) if one.role == "robust" else None,
+        "entry": finding.entry,
+        "against": finding.against,
+        "role": finding.role,
+        "endpoint": finding.endpoint,
+        "unit": finding.unit,
+        "higher_is_better": finding.higher_is_better,
+        "verdict": finding.verdict,
+        "trips": finding.trips,
+        "before": finding.before.json() if finding.before else None,
+        "after": finding.after.json() if finding.after else None,
+        "numbers": dataclasses.asdict(finding.numbers) if finding.numbers else None,
+        "cross_replay": replay,
+        "notes": list(finding.notes),
+        "lost": list(finding.lost) if finding.role == "primary" else None,
     }
 
 
-def words(one: Finding) -> str:
+def sentence(finding: Finding) -> str:
     """A finding in one sentence."""
-    numbers = f": {drop(one)}" if one.numbers else ""
-    return f"{one.verdict}, {MEANS[one.verdict]}{numbers}" + "".join(f"; {n}" for n in one.notes)
+    numbers = f": {change(finding)}" if finding.numbers else ""
+    notes = "".join(f"; {note}" for note in finding.notes)
+    return f"{finding.verdict}, {MEANS[finding.verdict]}{numbers}{notes}"
 
 
-def level(one: Finding) -> str:
+def level(finding: Finding) -> str:
     """``error``, ``warning``, ``note`` or ``none``."""
-    if one.trips:
+    if finding.trips:
         return "error"
-    if one.role == "robust" and one.verdict in FAILS:
+    if finding.role == "primary" and finding.verdict in OPTIONAL_FAILURES:
         return "warning"
-    return "none" if one.verdict == "ok" else "note"
+    return "none" if finding.verdict == "ok" else "note"
 
 
 def workflow_commands(gate: Gate, file: str) -> Iterator[str]:
     """Commands of a GitHub workflow, severest first, and one line on all of it."""
     kinds = {"error": "error", "warning": "warning", "note": "notice"}
-    telling = [one for one in gate.findings if level(one) != "none" and one.role != "attack"]
-    for one in telling[: MOST - 1]:
-        title = _property(one.name)
-        kind = kinds[level(one)]
-        yield f"::{kind} file={_property(file)},title={title}::{_value(words(one))}"
-    more = len(telling) - (MOST - 1)
+    shown = [f for f in gate.findings if level(f) != "none" and f.role != "attack"]
+    for finding in shown[: MOST - 1]:
+        title = _property(finding.name)
+        kind = kinds[level(finding)]
+        yield f"::{kind} file={_property(file)},title={title}::{_value(sentence(finding))}"
+    more = len(shown) - (MOST - 1)
     rest = f", and {more} more" if more > 0 else ""
     yield f"::notice title=robustbench-kd gate::{_value(headline(gate) + rest)}"
 
@@ -83,10 +86,14 @@ def outputs(gate: Gate) -> Iterator[str]:
     """Lines for GITHUB_OUTPUT."""
     yield f"verdict={gate.verdict}"
     yield f"exit_code={gate.code}"
-    numbers = gate.primary[0].numbers
-    if numbers is not None:
-        yield f"drop_points={100 * numbers.drop:.2f}"
-        yield f"p={numbers.p:.4g}"
+    first = gate.primary[0]
+    if first.numbers is not None:
+        points = f"{100 * first.numbers.drop:z.2f}"
+        drop = points if first.unit == "percent" else amount(first.numbers.drop, first.unit)
+        yield f"drop={drop}"
+        yield f"drop_unit={unit_of(first)}"
+        yield f"drop_points={points if first.unit == 'percent' else ''}"
+        yield f"p={first.numbers.p:.4g}"
 
 
 def _value(text: str) -> str:
@@ -102,19 +109,21 @@ def as_junit(gate: Gate) -> str:
     count = str(len(gate.findings))
     suite = Xml.Element("testsuite", name="robustbench-kd gate", tests=count)
     kinds: dict[str, int] = dict.fromkeys(("failure", "error", "skipped"), 0)
-    for one in gate.findings:
-        case = Xml.SubElement(suite, "testcase", classname=_xml(one.entry), name=_xml(one.name))
-        if one.numbers is not None:
+    for finding in gate.findings:
+        names = {"classname": _xml(finding.entry), "name": _xml(finding.name)}
+        case = Xml.SubElement(suite, "testcase", names)
+        if finding.numbers is not None:
             properties = Xml.SubElement(case, "properties")
-            for name, value in dataclasses.asdict(one.numbers).items():
+            numbers = {**dataclasses.asdict(finding.numbers), "unit": finding.unit}
+            for name, value in numbers.items():
                 Xml.SubElement(properties, "property", name=name, value=str(value))
-        kind = _kind(one)
+        kind = _kind(finding)
         if kind is not None:
             kinds[kind] += 1
-            told = Xml.SubElement(case, kind, message=_xml(words(one)))
+            outcome = Xml.SubElement(case, kind, message=_xml(sentence(finding)))
             if kind != "skipped":
-                told.set("type", one.verdict)
-        Xml.SubElement(case, "system-out").text = _xml(words(one))
+                outcome.set("type", finding.verdict)
+        Xml.SubElement(case, "system-out").text = _xml(sentence(finding))
     suite.set("failures", str(kinds["failure"]))
     suite.set("errors", str(kinds["error"]))
     suite.set("skipped", str(kinds["skipped"]))
@@ -124,12 +133,12 @@ def as_junit(gate: Gate) -> str:
     return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _kind(one: Finding) -> str | None:
-    if one.trips:
+def _kind(finding: Finding) -> str | None:
+    if finding.trips:
         return "failure"
-    if one.verdict == "not-comparable":
+    if finding.verdict == "not-comparable":
         return "error"
-    return "skipped" if one.verdict == "inconclusive" and one.role == "robust" else None
+    return "skipped" if finding.verdict == "inconclusive" and finding.role == "primary" else None
 
 
 def _xml(text: str) -> str:
@@ -141,13 +150,13 @@ def as_sarif(gate: Gate, file: str, line: Callable[[str], int]) -> Json:
 
     What is ok is left out, since GitHub shows every result as an alert.
     """
-    told = [one for one in gate.findings if level(one) != "none"]
+    shown = [finding for finding in gate.findings if level(finding) != "none"]
     rules = [
         {"id": rule, "shortDescription": {"text": f"endpoint {rule}"}}
-        for rule in sorted({one.endpoint for one in told})
+        for rule in sorted({finding.endpoint for finding in shown})
     ]
     driver = {"name": "robustbench-kd", "version": current(), "rules": rules}
-    results = [_result(one, file, line(one.entry)) for one in told]
+    results = [_result(finding, file, line(finding.entry)) for finding in shown]
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -155,13 +164,13 @@ def as_sarif(gate: Gate, file: str, line: Callable[[str], int]) -> Json:
     }
 
 
-def _result(one: Finding, file: str, line: int) -> Json:
+def _result(finding: Finding, file: str, line: int) -> Json:
     place = {"artifactLocation": {"uri": file}, "region": {"startLine": line}}
     return {
-        "ruleId": one.endpoint,
-        "level": level(one),
-        "message": {"text": f"{one.name}: {words(one)}"},
+        "ruleId": finding.endpoint,
+        "level": level(finding),
+        "message": {"text": f"{finding.name}: {sentence(finding)}"},
         "locations": [{"physicalLocation": place}],
         "baselineState": "new",
-        "partialFingerprints": {"endpoint/v1": one.name},
+        "partialFingerprints": {"endpoint/v1": finding.name},
     }

@@ -1,7 +1,7 @@
 """Rows as metadata of a model card on the Hub: the ``model-index`` of its YAML head.
 
 The format is that of modelcard.md in huggingface/hub-docs, as ``model_index_to_eval_results`` of
-huggingface_hub 2.4 reads it. It has no field for an attack or a ball, so these are arguments of a
+huggingface_hub 2.4 reads it. It has no field for an attack or a threat, so these are arguments of a
 metric; its field for a verified result is left to the Hub, which alone may set it.
 """
 
@@ -12,55 +12,70 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from robustbench_kd.reports.leaderboard import Row
-from robustbench_kd.results.record import Json, Record, Share
+from robustbench_kd.reports.columns import MetricColumn
+from robustbench_kd.reports.leaderboard import RankingRow
+from robustbench_kd.results.record import CLEAN, Json
 
-TASK = {"type": "image-classification", "name": "Image classification under attack"}
-HUB = {"fashion": "fashion_mnist", "cifar10": "cifar10"}  # scenario -> data set on the Hub
+TASKS = {
+    "text-to-image": ("text-to-image", "Text to image under attack"),
+    "private-text": ("text-generation", "Text generation under attack"),
+    "instructions": ("text-generation", "Text generation under attack"),
+}
+CLASSIFICATION = ("image-classification", "Image classification under attack")
+HUB = {"fashion-mnist": "fashion_mnist", "cifar10": "cifar10"}  # scenario -> data set on the Hub
 
 
-def model_index(rows: Sequence[Row]) -> Json:
+def model_index(rows: Sequence[RankingRow]) -> Json:
     """The metadata of these rows, each a model of its own."""
     return {"model-index": [_model(row) for row in rows]}
 
 
-def _model(row: Row) -> Json:
+def _model(row: RankingRow) -> Json:
     record = row.record
+    kind, title = TASKS.get(record.scenario, CLASSIFICATION)
     data = {
-        "name": f"{record.scenario}, {record.data['count']} test images",
+        "name": f"{record.scenario}, {record.data['count']} test samples",
         "type": HUB.get(record.scenario, record.scenario),
         "split": "test",
-        "revision": record.data["edition"],
+        "revision": record.data["dataset_digest"],
     }
+    metrics = [_metric(row, column) for column in row.columns if row.value(column.typed)]
     return {
-        "name": row.label,
-        "results": [{"task": TASK, "dataset": data, "metrics": _metrics(record)}],
+        "name": f"{row.label} under {row.attack}" if row.attack else row.label,
+        "results": [{"task": {"type": kind, "name": title}, "dataset": data, "metrics": metrics}],
     }
 
 
-def _metrics(record: Record) -> list[Json]:
-    ball = {"norm": record.threat["norm"], "eps": record.threat["eps"]}
-    attacks = [cell.attack for cell in record.cells[1:]]
-    robust = {**ball, "worst_case_of": attacks, "record": record.id}
-    return [
-        _metric("Accuracy", record.clean, {}),
-        _metric("Robust accuracy (worst case over all attacks)", record.worst, robust),
-        *(
-            _metric(f"Accuracy under {cell.attack}", cell.share, {**ball, "attack": cell.attack})
-            for cell in record.cells[1:]
-        ),
-    ]
-
-
-def _metric(name: str, share: Share, asked: Json) -> Json:
-    low, high = share.interval
-    counted = {"interval": "wilson", "confidence": 0.95, "low": low, "high": high}
+def _metric(row: RankingRow, column: MetricColumn) -> Json:
+    value = row.value(column.typed)
+    assert value is not None
+    metric, record = column.metric, row.record
+    ends = {"low": value.low, "high": value.high}
+    interval: Json = {name: end for name, end in ends.items() if math.isfinite(end)}
+    interval |= {"confidence": 0.95, "count": value.count}
+    if value.hits is not None:
+        interval |= {"interval": "wilson", "hits": value.hits}
+    under = {} if metric.name == f"{CLEAN}-accuracy" else attacks_of(row, column)
     return {
-        "type": "accuracy",
-        "name": name,
-        "value": share.value,
-        "args": {**counted, "hits": share.hits, "count": share.count, **asked},
+        "type": "accuracy" if metric.name.endswith("accuracy") else metric.name,
+        "name": title_of(column),
+        "value": value.value,
+        "args": {**interval, "metric": column.typed, **under, "record": record.id},
     }
+
+
+def attacks_of(row: RankingRow, column: MetricColumn) -> Json:
+    """The threat model and the attacks that a value is about, as plain values."""
+    attack = column.attack or "+".join(row.record.attack_labels)
+    return {**row.record.threat, "attack": attack}
+
+
+def title_of(column: MetricColumn) -> str:
+    """The name of a metric in words: ``Robust accuracy``, ``Attack accuracy, fgsm``."""
+    metric = column.metric
+    words = metric.name.replace("-", " ") if column.attack else metric.heading
+    title = words[:1].upper() + words[1:]
+    return f"{title}, {column.attack}" if column.attack else title
 
 
 def as_yaml(value: Json) -> str:

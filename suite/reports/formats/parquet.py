@@ -1,4 +1,4 @@
-"""A board as an Apache Parquet file: the columns of the CSV, typed. The only user of pyarrow."""
+"""A ranking as an Apache Parquet file: the columns of the CSV, typed. The only user of pyarrow."""
 
 from __future__ import annotations
 

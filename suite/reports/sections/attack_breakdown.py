@@ -1,124 +1,146 @@
-"""Who broke which example: the first of the panel that did, and what no other attack breaks."""
+"""Which attack broke which sample: the first of the panel that did, and what only one breaks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustbench_kd.core.estimates import Estimate
 from robustbench_kd.reports.document import (
     Block,
+    BoardRecords,
     Cell,
-    Facts,
     Figure,
     Section,
     Table,
-    number,
-    shown,
-    word,
+    number_cell,
+    share_cell,
+    text_cell,
 )
-from robustbench_kd.reports.figures import INK, TONES, Canvas, drawable, key_below, named, sketch
-from robustbench_kd.reports.leaderboard import Row
-from robustbench_kd.reports.sections.ranking import rows_in
-from robustbench_kd.results.record import Record, Share
+from robustbench_kd.reports.drawing import (
+    INK,
+    TONES,
+    Canvas,
+    drawable,
+    legend_below,
+    short_label,
+    sketch,
+)
+from robustbench_kd.reports.leaderboard import RankingRow
+from robustbench_kd.reports.sections.tradeoffs import evasion_rows
+from robustbench_kd.results.record import Record
 
 ROBUST = -1
 
 
-def kills(facts: Facts) -> Block | None:
-    """Bars of who broke first, a map of all examples, a table of what only one attack breaks."""
-    rows = rows_in(facts)
+def breakdown(board: BoardRecords) -> Block | None:
+    """Bars by the first successful attack, a map of all samples, tables of the numbers."""
+    rows = evasion_rows(board)
     if not rows:
         return None
-    names = [cell.attack for cell in rows[0].record.cells]
-    rows = [row for row in rows if [cell.attack for cell in row.record.cells] == names]
-    bars = (
-        "For each student the share of the examples that were wrong from the start, that each "
-        "attack was the first of the panel to break, and (left blank) that none did. The numbers "
-        "stand in the table below."
+    attacks = list(rows[0].record.attacks)
+    rows = [row for row in rows if list(row.record.attacks) == attacks]
+    drawn, description = drawable(
+        rows,
+        "For each student the share of the samples that it misclassifies without an attack, that "
+        "each attack was the first of the panel to break, and (left blank) that none did. The "
+        "numbers are those of the table below.",
     )
-    every = (
-        "For the same students, every test example as a column, those that fall with most of them "
-        "on the left; every student as a line; the tone tells who broke it first, as above, and "
-        "blank is robust."
-    )
-    drawn, bars = drawable(rows, bars)
     height = 1.7 + 0.2 * len(drawn)
-    figures = [Figure("Who broke it first", sketch(lambda c: _bars(c, names, drawn), height), bars)]
-    if len({row.record.worst.count for row in rows}) == 1:
-        drawing = sketch(lambda c: _map(c, drawn), 0.8 + 0.18 * len(drawn))
-        figures.append(Figure("Which examples fall", drawing, every))
-    heads = ("defense", *names[1:], "examples")
-    counts: dict[str, list[tuple[Cell, ...]]] = {"first": [], "only": []}
+    bars = sketch(lambda canvas: _bars(canvas, attacks, drawn), height)
+    figures = [Figure("First successful attack", bars, description)]
+    if len({row.record.robust.count for row in rows}) == 1:
+        description = (
+            "For the same students, every test sample as a column, those that most students lose "
+            "on the left, and every student as a row; the colour names the first successful "
+            "attack, as above, and blank is robust."
+        )
+        svg = sketch(lambda canvas: _map(canvas, drawn), 0.8 + 0.18 * len(drawn))
+        figures.append(Figure("Samples that each student loses", svg, description))
+    heads = ("defense", *attacks[1:], "samples")
+    first, alone = [], []
     for row in rows:
-        first = first_breakers(row.record)
-        counts["first"].append(_line(row, [first.count(n) for n in range(1, len(names))]))
-        counts["only"].append(_line(row, alone(row.record)[1:]))
+        breakers = first_breakers(row.record)
+        counts = [breakers.count(place) for place in range(1, len(attacks))]
+        first.append(_cells(row, counts))
+        alone.append(_cells(row, broken_by_one(row.record)[1:]))
+    caption = "Of the samples that are correct without an attack, "
     tables = (
-        Table(f"Of the examples answered right untouched, broken {how} by", heads, tuple(lines))
-        for how, lines in counts.items()
+        Table(f"{caption}first broken by", heads, tuple(first)),
+        Table(f"{caption}broken by one attack alone", heads, tuple(alone)),
     )
-    return Block(figures=tuple(figures), tables=tuple(tables))
+    return Block(figures=tuple(figures), tables=tables)
+
+
+def correct_flags(record: Record) -> list[list[bool]]:
+    """By attack, which samples the student still classifies correctly."""
+    return [record.bits(attack, "student", "correct").flags for attack in record.attacks]
 
 
 def first_breakers(record: Record) -> list[int]:
-    """By example the place in the panel of the first attack that breaks it; -1 where none does."""
-    columns = zip(*(cell.flags for cell in record.cells), strict=True)
-    return [next((n for n, right in enumerate(flags) if not right), ROBUST) for flags in columns]
+    """By sample the place in the panel of the first attack that breaks it; -1 where none does."""
+    samples = zip(*correct_flags(record), strict=True)
+    return [flags.index(False) if False in flags else ROBUST for flags in samples]
 
 
-def alone(record: Record) -> list[int]:
-    """By attack, how many examples it breaks that are right untouched and that no other breaks."""
-    counts = [0] * len(record.cells)
-    for flags in zip(*(cell.flags for cell in record.cells), strict=True):
+def broken_by_one(record: Record) -> list[int]:
+    """By attack, how many correct samples it breaks that no other attack breaks."""
+    counts = [0] * len(record.attacks)
+    for flags in zip(*correct_flags(record), strict=True):
         if flags[0] and flags.count(False) == 1:
             counts[flags.index(False)] += 1
     return counts
 
 
-def _line(row: Row, counts: Sequence[int]) -> tuple[Cell, ...]:
-    right = row.record.cells[0].right
-    shares = (shown(Share(n, right) if right else None) for n in counts)
-    return (word(row.label), *shares, number(right))
+def _cells(row: RankingRow, counts: Sequence[int]) -> tuple[Cell, ...]:
+    correct = row.record.clean.hits or 0
+    shares = (share_cell(Estimate.share(n, correct) if correct else None) for n in counts)
+    return (text_cell(row.label), *shares, number_cell(correct))
 
 
-def _bars(canvas: Canvas, names: Sequence[str], rows: Sequence[Row]) -> None:
-    kinds = [("wrong untouched" if n == 0 else named(a), _tone(n)) for n, a in enumerate(names)]
+def _bars(canvas: Canvas, attacks: Sequence[str], rows: Sequence[RankingRow]) -> None:
+    kinds = [("wrong without an attack", _tone(0))]
+    kinds += [(short_label(attack), _tone(n)) for n, attack in enumerate(attacks[1:], 1)]
     breakers = [first_breakers(row.record) for row in rows]
-    counts = [[first.count(place) for place in range(len(names))] for first in breakers]
-    shares = [[n / row.record.worst.count for n in c] for c, row in zip(counts, rows, strict=True)]
-    stack(canvas, [named(row.label, 28) for row in rows], kinds, shares)
+    shares = [[first.count(n) / len(first) for n in range(len(attacks))] for first in breakers]
+    stacked_bars(canvas, [short_label(row.label, 28) for row in rows], kinds, shares)
 
 
-def stack(
+def stacked_bars(
     canvas: Canvas,
     names: Sequence[str],
     kinds: Sequence[tuple[str, str]],
     shares: Sequence[Sequence[float]],
 ) -> None:
-    """A bar a name, of one share of the examples for each kind (its label and its tone)."""
+    """A bar for each name, with a part for each kind.
+
+    Args:
+        kinds: label and tone.
+        shares: by name and kind.
+    """
     axes = canvas.add_subplot()
     left = [0.0] * len(names)
     for (label, tone), column in zip(kinds, zip(*shares, strict=True), strict=True):
         widths = [100 * share for share in column]
         axes.barh(range(len(names)), widths, left=left, color=tone, label=label)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
+        left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("share of the examples, %")
-    key_below(canvas, axes, 3)
+    axes.set_xlabel("share of the samples, %")
+    legend_below(canvas, axes)
 
 
-def _map(canvas: Canvas, rows: Sequence[Row]) -> None:
+def _map(canvas: Canvas, rows: Sequence[RankingRow]) -> None:
     breakers = [first_breakers(row.record) for row in rows]
     columns = list(zip(*breakers, strict=True))
     columns.sort(key=lambda column: (column.count(ROBUST), column))
-    clear = (0.0, 0.0, 0.0, 0.0)
-    paint = {place: _rgba(_tone(place)) for place in range(len(rows[0].record.cells))}
-    pixels = [[paint.get(column[y], clear) for column in columns] for y in range(len(rows))]
+    blank = (0.0, 0.0, 0.0, 0.0)
+    colours = {place: _rgba(_tone(place)) for place in range(len(rows[0].record.attacks))}
+    pixels = [[colours.get(column[y], blank) for column in columns] for y in range(len(rows))]
     axes = canvas.add_subplot()
     axes.imshow(pixels, aspect="auto", interpolation="nearest")
-    axes.set_yticks(range(len(rows)), [named(row.label, 28) for row in rows], fontsize=8)
-    axes.set_xlabel("examples")
+    axes.set_yticks(range(len(rows)), [short_label(row.label, 28) for row in rows], fontsize=8)
+    axes.set_xlabel("samples")
     axes.tick_params(length=0)
     axes.set_xticks([])
     for spine in axes.spines.values():
@@ -127,7 +149,7 @@ def _map(canvas: Canvas, rows: Sequence[Row]) -> None:
 
 
 def _tone(place: int) -> str:
-    return TONES[(place - 1) % len(TONES)]  # what is wrong untouched gets the last one, grey
+    return TONES[(place - 1) % len(TONES)]  # what is wrong without an attack gets the last, grey
 
 
 def _rgba(tone: str) -> tuple[float, float, float, float]:
@@ -135,4 +157,4 @@ def _rgba(tone: str) -> tuple[float, float, float, float]:
     return red, green, blue, 1.0
 
 
-SECTIONS = (Section("kills", "Who broke which example", 60, kills),)
+SECTIONS = (Section("breakdown", "Which attack breaks which sample", 60, breakdown),)

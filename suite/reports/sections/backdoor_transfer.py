@@ -1,106 +1,105 @@
-"""What students inherit of attacks on training data: the table, the arrows, the dose curves."""
+"""What a poison does to the model that it reached first, and what its student inherits of that."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
-from robustbench_kd.metrics.backdoor_transfer import Case, cases, inherited, note, others
-from robustbench_kd.reports.document import Block, Cell, Facts, Figure, Section, Table, shown, word
-from robustbench_kd.reports.figures import TONES, Canvas, arms, drawable, key_below, named, sketch
-from robustbench_kd.results.planted import SCHEMA, TWIN, Planted, parse_planted, ratio, verdict
-
-READS = {SCHEMA.partition("/")[0]: parse_planted}
-HEADS = (
-    *("attack", "defense", "source", "source's twin", "student", "student's twin", "control"),
-    *("recovered", "source clean", "student clean", "inherited", "other seeds", "verdict"),
+from robustbench_kd.core.estimates import Estimate
+from robustbench_kd.metrics._base import Metric
+from robustbench_kd.reports.document import Block, BoardRecords, Figure, Section
+from robustbench_kd.reports.drawing import (
+    TONES,
+    Axes,
+    Canvas,
+    drawable,
+    error_bars,
+    legend_below,
+    short_label,
+    sketch,
 )
+from robustbench_kd.reports.leaderboard import RankingRow
 
 
-def found_in(facts: Facts) -> list[Case]:
-    """The cases of the planted records."""
-    return facts.once("cases", lambda: cases(facts.contest, facts.of(Planted)))
+class Transfer(NamedTuple):
+    """Success on the source, on the student, and on the student trained without the poison."""
+
+    row: RankingRow
+    source: Estimate
+    student: Estimate
+    clean: Estimate
 
 
-def heritage(facts: Facts, case: Case) -> str:
-    """The inheritance with its interval, which takes a bootstrap."""
-    return facts.once(("heritage", case.first.attack, case.first.label), lambda: inherited(case))
-
-
-def table(facts: Facts) -> Block | None:
-    """Every attack on every defense."""
-    found = found_in(facts)
-    if not found:
+def transfer(board: BoardRecords) -> Block | None:
+    """An arrow from the source to its student, for every attack and defense."""
+    metric = board.ranking.rank_by.metric
+    if not board.by_attack or not measures_success(metric):
         return None
-    lines = tuple(_line(facts, case) for case in found)
-    facets = ("attack", "defense", "verdict")
-    whole = Table(facts.contest.title, HEADS, lines, facets, lead=2)
-    return Block(words=(note(facts.contest, found),), tables=(whole,))
-
-
-def _line(facts: Facts, case: Case) -> tuple[Cell, ...]:
-    first, source = case.first, case.first.source
-    links = (facts.links.get(facts.body(record)["id"], "") for record in case.records[:1])
-    said = -1.0 if case.pooled else ratio(first)
-    return (
-        word(first.attack),
-        word(first.label, href=next(links)),
-        *(shown(case.won(name)) for name in (source, source + TWIN)),
-        *(shown(case.won(name)) for name in ("student", "student" + TWIN, "control")),
-        shown(case.recovered("student")),
-        *(shown(case.right(name)) for name in (source, "student")),
-        word(heritage(facts, case), key=-1.0 if said is None else said),
-        word(others(case)),
-        word("trials" if case.pooled else verdict(first)),
-    )
-
-
-def arrows(facts: Facts) -> Block | None:
-    """From the source to its student, for every attack."""
-    found = found_in(facts)
-    if not found:
+    models = [of_model(metric, name) for name in ("source", "student", "student.clean")]
+    transfers = []
+    for row in board.rows:
+        source, student, clean = (model(row.group) for model in models)
+        if source and student and clean:
+            transfers.append(Transfer(row, source, student, clean))
+    if not transfers:
         return None
-    words = (
-        "For every attack and defense, the adversary's success with the source (open circle) and "
-        "with the student (filled), both with 95 % Wilson intervals; the cross is the student's "
-        "clean twin, which nobody poisoned. The numbers stand in the table above."
+    name = metric.name.replace("-", " ")
+    lines, description = drawable(
+        transfers,
+        f"For every attack and defense the {name} of the source (open circle), the model that the "
+        "poison reached first, and of the student (filled), both with 95 % intervals; the cross is "
+        "the student's clean counterpart, trained without the poison. The numbers are those of "
+        "the ranking.",
     )
-    drawn, words = drawable(found, words)
-    drawing = sketch(lambda canvas: _arrows(canvas, drawn), 1.3 + 0.2 * len(drawn))
-    return Block(figures=(Figure("From source to student", drawing, words),))
+    svg = sketch(lambda canvas: _draw(canvas, name, lines), 1.3 + 0.2 * len(lines))
+    return Block(figures=(Figure("From source to student", svg, description),))
 
 
-def _arrows(canvas: Canvas, found: Sequence[Case]) -> None:
+def measures_success(metric: Metric) -> bool:
+    """Whether a metric is a share of what an adversary wants, of a model that can be named."""
+    return hasattr(metric, "model") and metric.unit == "percent" and not metric.higher_is_better
+
+
+def of_model(metric: Metric, model: str) -> Metric:
+    """The same metric of another model."""
+    return cast(Metric, replace(cast(Any, metric), model=model))
+
+
+def _draw(canvas: Canvas, name: str, transfers: Sequence[Transfer]) -> None:
     axes = canvas.add_subplot()
-    for y, case in enumerate(found):
-        source, student = case.won(case.first.source), case.won("student")
-        ends = [100 * source.value, 100 * student.value]
+    for y, pair in enumerate(transfers):
+        ends = [100 * pair.source.value, 100 * pair.student.value]
         axes.plot(ends, [y, y], color=TONES[-1], linewidth=1, zorder=1)
-        for share, tone, filled in ((source, TONES[1], False), (student, TONES[0], True)):
-            label = {False: "source", True: "student"}[filled] if y == 0 else None
-            axes.errorbar(
-                [100 * share.value],
-                [y],
-                xerr=arms(share),
-                fmt="o",
-                color=tone,
-                markerfacecolor=tone if filled else "none",
-                markersize=4,
-                linewidth=0.8,
-                label=label,
-            )
-        twin = 100 * case.won("student" + TWIN).value
-        mark = "student's clean twin" if y == 0 else None
-        axes.plot([twin], [y], "x", color=TONES[2], markersize=4, label=mark)
-    names = [named(case.first.attack, 24) + " > " + named(case.first.label, 18) for case in found]
-    axes.set_yticks(range(len(found)), names, fontsize=7)
-    axes.set_ylim(len(found) - 0.5, -0.5)
+        _point(axes, pair.source, y, "source", TONES[1], "none")
+        _point(axes, pair.student, y, "student", TONES[0], TONES[0])
+        label = "" if y else "student's clean counterpart"
+        axes.plot([100 * pair.clean.value], [y], "x", color=TONES[2], markersize=4, label=label)
+    labels = [
+        f"{short_label(pair.row.attack, 24)} > {short_label(pair.row.label, 18)}"
+        for pair in transfers
+    ]
+    axes.set_yticks(range(len(transfers)), labels, fontsize=7)
+    axes.set_ylim(len(transfers) - 0.5, -0.5)
     axes.set_xlim(-3, 103)
-    axes.set_xlabel("attack success, %")
+    axes.set_xlabel(f"{name}, %")
     axes.grid(alpha=0.2, axis="x")
-    key_below(canvas, axes, 3)
+    legend_below(canvas, axes, 3)
 
 
-SECTIONS = (
-    Section("inheritance", "What students inherit", 12, table),
-    Section("arrows", "From source to student", 22, arrows),
-)
+def _point(axes: Axes, share: Estimate, y: int, label: str, tone: str, fill: str) -> None:
+    """A share with its interval; the legend names those of the first line."""
+    axes.errorbar(
+        [100 * share.value],
+        [y],
+        xerr=error_bars([share]),
+        fmt="o",
+        color=tone,
+        markerfacecolor=fill,
+        markersize=4,
+        linewidth=0.8,
+        label="" if y else label,
+    )
+
+
+SECTIONS = (Section("source", "From source to student", 22, transfer),)

@@ -1,81 +1,103 @@
-"""Which attack breaks which student: a map of attacks and defenses, with the worst case."""
+"""Which attack works on which defense: a map of both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustbench_kd.reports.document import Block, Facts, Figure, Section, Table, shown, word
-from robustbench_kd.reports.figures import Canvas, drawable, named, sketch
-from robustbench_kd.reports.sections.backdoor_transfer import found_in
-from robustbench_kd.reports.sections.ranking import rows_in
-from robustbench_kd.results.record import Share
+from robustbench_kd.core.estimates import Estimate
+from robustbench_kd.reports.columns import legend
+from robustbench_kd.reports.document import (
+    Block,
+    BoardRecords,
+    Figure,
+    Section,
+    Table,
+    share_cell,
+    text_cell,
+)
+from robustbench_kd.reports.drawing import Canvas, drawable, short_label, sketch
+from robustbench_kd.reports.sections.tradeoffs import evasion_rows
 
-Grid = Sequence[tuple[str, Sequence[Share | None]]]
+Grid = Sequence[tuple[str, Sequence[Estimate | None]]]
 
 
-def evasions(facts: Facts) -> Block | None:
-    """Accuracy under each attack."""
-    rows = rows_in(facts)
+def heatmap(board: BoardRecords) -> Block | None:
+    """Accuracy under each attack, or what the leaderboard ranks by under each attack."""
+    if board.by_attack:
+        return _rank_values(board)
+    return None if board.leaderboard.poisons else _accuracies(board)
+
+
+def _accuracies(board: BoardRecords) -> Block | None:
+    rows = evasion_rows(board)
     if not rows:
         return None
-    names = [cell.attack for cell in rows[0].record.cells]
+    attacks = list(rows[0].record.attacks)
     grid = []
     for row in rows:
-        by_name = {cell.attack: cell.share for cell in row.record.cells}
-        grid.append((row.label, [*(by_name.get(name) for name in names), row.record.worst]))
-    words = (
-        "Percent of the images answered right under each attack, student by student, the most "
-        "robust on top; the last column is the worst case over all attacks, image by image."
+        shares = {
+            attack: row.record.bits(attack, "student", "correct").share
+            for attack in row.record.attacks
+        }
+        grid.append((row.label, [*map(shares.get, attacks), row.record.worst]))
+    description = (
+        "Percent of the images that each student classifies correctly under each attack, the most "
+        "robust student on top; the last column is robust accuracy, the worst case over all "
+        "attacks, image by image."
     )
-    return mapped("Accuracy under attack", [*names, "worst case"], grid, words)
+    return share_map("Accuracy under attack", [*attacks, "worst case"], grid, description)
 
 
-def implants(facts: Facts) -> Block | None:
-    """The adversary's success with each student."""
-    found = found_in(facts)
-    if not found:
+def _rank_values(board: BoardRecords) -> Block | None:
+    rank_by = board.ranking.rank_by
+    if rank_by.metric.unit != "percent" or not board.rows:
         return None
-    names = list(dict.fromkeys(case.first.attack for case in found))
-    won = {(case.first.label, case.first.attack): case.won("student") for case in found}
-    labels = sorted({label for label, _ in won})
-    grid = [(label, [won.get((label, name)) for name in names]) for label in labels]
-    words = (
-        "Percent of the submitted test inputs that the student answers as the adversary wanted; "
-        "a dash where the defense was not tried on the attack."
+    attacks = list(dict.fromkeys(row.attack for row in board.rows))
+    values = {(row.label, row.attack): row.value(rank_by.typed) for row in board.rows}
+    labels = sorted({row.label for row in board.rows})
+    grid = [(label, [values.get((label, attack)) for attack in attacks]) for label in labels]
+    description = (
+        f"In percent; a dash where a defense was not evaluated under an attack. "
+        f"{legend([rank_by])[0].capitalize()}"
     )
-    return mapped("Success of attacks on training data", names, grid, words)
+    title = f"{rank_by.metric.heading} by attack and defense"
+    return share_map(title[0].upper() + title[1:], attacks, grid, description)
 
 
-def mapped(title: str, names: Sequence[str], grid: Grid, words: str) -> Block:
-    """A map of shares and the table of its numbers; ``names`` are the columns'."""
-    lines = tuple((word(label), *(shown(share) for share in shares)) for label, shares in grid)
-    longest = max(len(named(name, 26)) for name in names)
-    drawn, words = drawable(grid, words)
+def share_map(title: str, names: Sequence[str], grid: Grid, description: str) -> Block:
+    """A map of shares with the table of its numbers.
+
+    Args:
+        names: of the columns.
+        grid: a name and its shares for each row.
+    """
+    rows = tuple((text_cell(label), *map(share_cell, shares)) for label, shares in grid)
+    longest = max(len(short_label(name, 26)) for name in names)
+    drawn, description = drawable(grid, description)
     height = 0.9 + 0.045 * longest + 0.25 * len(drawn)
+    svg = sketch(lambda canvas: _draw(canvas, names, drawn), height)
     return Block(
-        figures=(Figure(title, sketch(lambda canvas: _map(canvas, names, drawn), height), words),),
-        tables=(Table(f"{title}: the numbers, with intervals", ("defense", *names), lines),),
+        figures=(Figure(title, svg, description),),
+        tables=(Table(f"{title}: the numbers, with intervals", ("defense", *names), rows),),
     )
 
 
-def _map(canvas: Canvas, names: Sequence[str], grid: Grid) -> None:
+def _draw(canvas: Canvas, names: Sequence[str], grid: Grid) -> None:
     axes = canvas.add_subplot()
     values = [[100 * s.value if s else float("nan") for s in shares] for _, shares in grid]
     axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    for y, line in enumerate(values):
-        for x, value in enumerate(line):
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
             missing = value != value
             text = "-" if missing else f"{value:.0f}"
             colour = None if missing else "#ffffff" if value < 50 else "#000000"
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(names)), [named(name, 26) for name in names], rotation=40, ha="right")
-    axes.set_yticks(range(len(grid)), [named(label, 28) for label, _ in grid])
+    labels = [short_label(name, 26) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(grid)), [short_label(label, 28) for label, _ in grid])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-SECTIONS = (
-    Section("heat", "Attacks and defenses", 30, evasions),
-    Section("implants", "Attacks and defenses", 30, implants),
-)
+SECTIONS = (Section("heatmap", "Attacks and defenses", 30, heatmap),)

@@ -1,92 +1,126 @@
-"""The page of one attack on one defense: every network that tells its story, and every seed."""
+"""The page of an attack on training data: every model that was compared, and every seed."""
 
 from __future__ import annotations
 
-from robustbench_kd.metrics.backdoor_transfer import Case, note
+from collections.abc import Mapping
+
+from robustbench_kd.core.estimates import Estimate
+from robustbench_kd.core.registry import configured
+from robustbench_kd.metrics._base import Metric
+from robustbench_kd.metrics._inheritance import comparable, verdict
+from robustbench_kd.metrics._share import ShareMetric, model_name, role_of
+from robustbench_kd.metrics.inheritance_ratio import InheritanceRatio, resampled_ratio
 from robustbench_kd.reports.document import (
     Block,
+    BoardRecords,
     Cell,
-    Facts,
-    Row,
+    RowSection,
     Table,
-    listed,
-    number,
-    shown,
-    word,
+    estimate_cell,
+    number_cell,
+    share_cell,
+    text_cell,
 )
-from robustbench_kd.reports.sections.backdoor_transfer import found_in, heritage
-from robustbench_kd.reports.sections.provenance import sources
-from robustbench_kd.reports.sections.triggered_inputs import NOTE, SHOWN, submitted
-from robustbench_kd.results.planted import TWIN, accuracy, recovered, success, verdict
-from robustbench_kd.results.store import planted_path
+from robustbench_kd.reports.leaderboard import RankingRow
+from robustbench_kd.reports.sections.backdoor_transfer import of_model
+from robustbench_kd.results.groups import SeedGroup
+from robustbench_kd.results.record import COUNTERPART, Record
 
-HEADS = ("network", "answered as wanted", "answered right all the same", "inputs")
+FURTHER: Mapping[str, tuple[str, ...]] = {
+    "bias-rate": ("bias-rate:answers=greedy",),
+    "exposure": ("memorization-p", "chance-p", "epsilon-bound"),
+    "extraction-rate": ("extraction-rate:content=text", "discoverable-extraction"),
+    "joint-removal": ("trigger-shift",),
+    "membership-auc": ("membership-tpr",),
+    "perplexity": ("bits-per-byte",),
+}
+"""What goes with a metric of the leaderboard, and is too much for its table."""
+BY_SEED = (
+    "attack-success:model=source",
+    "attack-success:model=source.clean",
+    "attack-success",
+    "attack-success:model=student.clean",
+    "recovered-accuracy",
+    "clean-accuracy",
+)
+SECOND = " second oracle"  # ends the names of such values in the breakdown of a metric
+NOTE = (
+    "The source is the model that the poison reached first; an unpoisoned model was trained on the "
+    "same data without the poison."
+)
 
 
-def pages(facts: Facts) -> list[Row]:
-    """A page for every attack on every defense."""
-    return [_page(facts, case) for case in found_in(facts)]
-
-
-def _page(facts: Facts, case: Case) -> Row:
-    first = case.first
-    drawn = submitted(facts, first, 2 * SHOWN)
-    inputs = Block(words=(NOTE,), pictures={first.attack: drawn} if drawn else {})
-    blocks = (
-        ("Summary", _summary(facts, case)),
-        ("Every network", networks(case)),
-        ("Every seed", _seeds(case)),
-        *([("Submitted inputs", inputs)] if inputs.pictures else []),
-        ("Provenance", sources(facts, case.records)),
+def every_model(board: BoardRecords, row: RankingRow) -> Block | None:
+    """Every metric of a single model, for each of the models."""
+    if not board.leaderboard.poisons:
+        return None
+    group, reference = row.group, row.reference
+    roles = sorted(
+        group.first.models, key=lambda role: (role != "student", role.removesuffix(COUNTERPART))
     )
-    slug = planted_path(first, facts.path(first).parent).stem
-    return Row(slug, f"{first.attack} on {first.label}", case.records, blocks)
+    rows, second = [], []
+    for metric in model_metrics(row):
+        values = {role: of_model(metric, role)(group, reference) for role in roles}
+        name = metric.heading.removesuffix(" of student")
+        rows.append((text_cell(name), *_cells(metric, values)))
+        parts = metric.breakdown(group) if isinstance(metric, ShareMetric) else {}
+        by_second = {role: parts.get(role + SECOND) for role in roles}
+        if any(by_second.values()):
+            second.append((text_cell(f"{name}, second oracle"), *_cells(metric, by_second)))
+    source = role_of(group, "source")
+    names = [model_name(role) + (" (source)" if role == source else "") for role in roles]
+    heads = ("metric", *names, "unit", "samples")
+    return Block(paragraphs=(NOTE,), tables=(Table("Every model", heads, (*rows, *second)),))
 
 
-def _summary(facts: Facts, case: Case) -> Block:
-    first = case.first
-    planted = first.planted
-    said = (
-        f"Inherited: {heritage(facts, case)}. Planted {planted['planted']:,} of {planted['of']:,} "
-        f"training inputs ({100 * planted['planted'] / planted['of']:.3g} %), behind the door of "
-        f"the {first.door}; settings: {listed(first.settings)}."
-    )
-    return Block(words=(said, note(facts.contest, [case])))
+def model_metrics(row: RankingRow) -> list[Metric]:
+    """The metrics of the leaderboard that any model has, and what goes with them."""
+    metrics = [column.metric for column in row.columns if hasattr(column.metric, "model")]
+    names = dict.fromkeys(metric.name for metric in metrics)
+    further = [configured("metrics", typed) for name in names for typed in FURTHER.get(name, ())]
+    of_student = [of_model(metric, "student") for metric in (*metrics, *further)]
+    records = row.group.records
+    return [
+        metric
+        for metric in dict.fromkeys(of_student)
+        if all(metric.available(record) for record in records)
+    ]
 
 
-def networks(case: Case) -> Block:
-    """Student, control, teachers and their clean twins: what each answers."""
-    first = case.first
-    names = sorted(first.subjects, key=lambda name: (name.removesuffix(TWIN), name))
-    lines: list[tuple[Cell, ...]] = []
-    plain: list[tuple[Cell, ...]] = []
-    for name in names:
-        source = " (the source)" if name == first.source else ""
-        won, right = case.won(name), case.right(name)
-        lines.append(
-            (word(name + source), shown(won), shown(case.recovered(name)), number(won.count))
-        )
-        plain.append((word(name + source), shown(right), number(right.count)))
-    heads = ("network", "answered right", "inputs")
-    submitted = Table("Asked about the submitted inputs", HEADS, tuple(lines))
-    return Block(tables=(submitted, Table("Asked about the plain inputs", heads, tuple(plain))))
+def _cells(metric: Metric, values: Mapping[str, Estimate | None]) -> tuple[Cell, ...]:
+    """The values by model, their unit, and how many samples they rest on."""
+    count = max((estimate.count for estimate in values.values() if estimate), default=0)
+    cells = (estimate_cell(metric, estimate) for estimate in values.values())
+    return (*cells, text_cell(metric.unit), number_cell(count))
 
 
-def _seeds(case: Case) -> Block:
-    lines = tuple(
-        (
-            number(record.seed, str(record.seed)),
-            shown(success(record, record.source)),
-            shown(success(record, "student")),
-            shown(recovered(record, "student")),
-            shown(accuracy(record, "student")),
-            word(verdict(record)),
-            number(record.wins),
-        )
-        for record in case.records
-    )
-    heads = ("seed", "source", "student", "recovered", "student clean", "verdict", "inputs")
-    return Block(tables=(Table("Each seed by itself", heads, lines),))
+def every_seed(board: BoardRecords, row: RankingRow) -> Block | None:
+    """Each seed by itself; where every record is about one victim, each trial."""
+    records = row.group.records
+    if len(records) < 2 or not board.by_attack or not comparable(records[0]):
+        return None
+    metrics = [configured("metrics", typed) for typed in BY_SEED]
+    heads = ["seed", *(metric.heading for metric in metrics), "samples"]
+    rows = []
+    for record in records:
+        shares = [metric(SeedGroup((record,))) for metric in metrics]
+        cells = [*map(share_cell, shares), number_cell(shares[0].count)]
+        rows.append([number_cell(record.seed, str(record.seed)), *cells])
+    if not row.group.pooled:  # a single victim has no ratio
+        heads.append("inheritance ratio")
+        for record, cells in zip(records, rows, strict=True):
+            cells.append(_inheritance(record))
+    table = Table("Each seed by itself", tuple(heads), tuple(map(tuple, rows)))
+    return Block(tables=(table,))
 
 
-ROWS = (pages,)
+def _inheritance(record: Record) -> Cell:
+    """The ratio, or the verdict where there is none."""
+    ratio = resampled_ratio(record)
+    return estimate_cell(InheritanceRatio(), ratio) if ratio else text_cell(verdict(record))
+
+
+ROW_SECTIONS = (
+    RowSection("Every model", 20, every_model),
+    RowSection("Every seed", 30, every_seed),
+)

@@ -1,99 +1,133 @@
-"""Dose curves: how much must be planted before a student shows it?"""
+"""Attack success against the poisoned share of the training data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from robustbench_kd.metrics.backdoor_transfer import dose
+from robustbench_kd.core.estimates import Estimate
+from robustbench_kd.metrics._poisoning_rates import RatePoint, without_rate
 from robustbench_kd.reports.document import (
     Block,
-    Facts,
+    BoardRecords,
     Figure,
     Section,
     Table,
-    number,
-    shown,
-    word,
+    number_cell,
+    share_cell,
+    text_cell,
 )
-from robustbench_kd.reports.figures import MARKS, TONES, Axes, Canvas, key_below, named, sketch
-from robustbench_kd.reports.sections.backdoor_transfer import found_in
-from robustbench_kd.results.record import Share
+from robustbench_kd.reports.drawing import (
+    MARKERS,
+    TONES,
+    Axes,
+    Canvas,
+    error_bars,
+    legend_below,
+    short_label,
+    sketch,
+)
+from robustbench_kd.reports.sections.backdoor_transfer import measures_success, of_model
 
-Points = Sequence[tuple[float, Share, Share]]
+DESCRIPTION = (
+    "In percent, against the poisoned share of the training data, with 95 % intervals; dashed is "
+    "the source, the model that the poison reached first."
+)
+Curves = Mapping[str, Sequence[RatePoint]]
 
 
-def doses(facts: Facts) -> Block | str | None:
-    """One drawing an attack, one line a student, dashed for the source."""
-    found = found_in(facts)
-    if not found:
+def poisoning_rates(board: BoardRecords) -> Block | str | None:
+    """A figure for each attack that was evaluated at several rates, with a line for each defense.
+
+    All numbers stand in the table.
+    """
+    column = board.ranking.rank_by
+    if not board.by_attack or not measures_success(column.metric):
         return None
-    curves = dose(found)
+    curves = curves_by_attack(board)
     if not curves:
-        return "dose curves: no attack was tried at more than one rate"
-    by_attack: dict[str, dict[str, Points]] = {}
-    for (attack, defense), points in sorted(curves.items()):
-        by_attack.setdefault(attack, {})[defense] = points
-    figures = tuple(_figure(attack, lines) for attack, lines in by_attack.items())
-    lines = tuple(
+        return "poisoning rates: no attack was evaluated at more than one rate"
+    name = column.metric.name.replace("-", " ")
+    rows = tuple(
         (
-            word(attack),
-            word(defense),
-            number(rate, f"{100 * rate:.3g}"),
-            shown(source),
-            shown(student),
-            number(student.count),
+            text_cell(attack),
+            text_cell(defense),
+            number_cell(100 * point.rate, f"{100 * point.rate:.3g}"),
+            share_cell(point.source),
+            share_cell(point.student),
+            number_cell(point.student.count),
         )
-        for (attack, defense), points in sorted(curves.items())
-        for rate, source, student in points
+        for attack, by_defense in curves.items()
+        for defense, points in by_defense.items()
+        for point in points
     )
-    heads = ("attack", "defense", "planted, %", "source", "student", "inputs")
-    facets = ("attack", "defense")
-    return Block(figures=figures, tables=(Table("Success by dose", heads, lines, facets, 2),))
+    heads = ("attack", "defense", "poisoned, %", f"{name} of source", f"{name} of student")
+    title = f"{name.capitalize()} by poisoning rate"
+    table = Table(title, (*heads, "samples"), rows, ("attack", "defense"), 1)
+    figures = tuple(_figure(name, attack, lines) for attack, lines in curves.items())
+    return Block(figures=figures, tables=(table,))
 
 
-def _figure(attack: str, lines: dict[str, Points]) -> Figure:
-    words = (
-        "Percent of submitted inputs answered as the adversary wanted, against the planted share "
-        "of the training set, with 95 % Wilson intervals; dashed is the source."
-    )
-    height = 2.9 + 0.17 * (len(lines) // 2 + 1)
-    return Figure(f"Dose: {attack}", sketch(lambda canvas: _draw(canvas, lines), height), words)
+def curves_by_attack(board: BoardRecords) -> dict[str, dict[str, list[RatePoint]]]:
+    """Attack without its rate -> defense -> points by rate, where there are several rates."""
+    column = board.ranking.rank_by
+    of_source = of_model(column.metric, "source")
+    points: dict[tuple[str, str], list[RatePoint]] = {}
+    for row in board.rows:
+        source, student = of_source(row.group), row.estimate(column)
+        if source is None or student is None:
+            continue
+        poison = row.record.poison
+        point = RatePoint(poison["count"] / poison["train_size"], source, student)
+        points.setdefault((without_rate(row.attack), row.label), []).append(point)
+    curves: dict[str, dict[str, list[RatePoint]]] = {}
+    for (attack, defense), by_rate in sorted(points.items()):
+        if len({point.rate for point in by_rate}) > 1:
+            curves.setdefault(attack, {})[defense] = sorted(by_rate, key=lambda point: point.rate)
+    return curves
 
 
-def _draw(canvas: Canvas, lines: dict[str, Points]) -> None:
+def _figure(name: str, attack: str, curves: Curves) -> Figure:
+    height = 2.9 + 0.17 * (len(curves) // 2 + 1)
+    svg = sketch(lambda canvas: _draw(canvas, name, curves), height)
+    return Figure(f"{name.capitalize()} by poisoning rate: {attack}", svg, DESCRIPTION)
+
+
+def _draw(canvas: Canvas, name: str, curves: Curves) -> None:
     axes = canvas.add_subplot()
-    for n, (defense, points) in enumerate(lines.items()):
-        shares = [(100 * rate, student) for rate, _, student in points]
-        _line(axes, shares, defense, TONES[n % len(TONES)], MARKS[n % len(MARKS)] + "-")
-    source = [(100 * rate, share) for rate, share, _ in next(iter(lines.values()))]
-    _line(axes, source, "source", TONES[-1], "--")
+    for place, (defense, points) in enumerate(curves.items()):
+        style = {"fmt": MARKERS[place % len(MARKERS)] + "-", "color": TONES[place % len(TONES)]}
+        _line(axes, points, [point.student for point in points], defense, style)
+    points = next(iter(curves.values()))
+    style = {"fmt": "--", "color": TONES[-1]}
+    _line(axes, points, [point.source for point in points], "source", style)
     axes.set_xscale("log")
-    axes.set_xlabel("planted share of the training set, %")
-    axes.set_ylabel("attack success, %")
+    axes.set_xlabel("poisoned share of the training data, %")
+    axes.set_ylabel(f"{name}, %")
     axes.set_ylim(-3, 103)
-    rates = [rate for rate, _ in source]
+    rates = sorted({100 * point.rate for points in curves.values() for point in points})
     axes.set_xticks(rates, [f"{rate:.3g}" for rate in rates])
     axes.set_xticks([], minor=True)
     axes.grid(alpha=0.2)
-    key_below(canvas, axes)
+    legend_below(canvas, axes)
 
 
 def _line(
-    axes: Axes, points: Sequence[tuple[float, Share]], name: str, tone: str, form: str
+    axes: Axes,
+    points: Sequence[RatePoint],
+    shares: Sequence[Estimate],
+    label: str,
+    style: Mapping[str, Any],
 ) -> None:
-    shares = [share for _, share in points]
-    low = [100 * (share.value - share.interval[0]) for share in shares]
-    high = [100 * (share.interval[1] - share.value) for share in shares]
     axes.errorbar(
-        [rate for rate, _ in points],
+        [100 * point.rate for point in points],
         [100 * share.value for share in shares],
-        yerr=[low, high],
-        fmt=form,
-        color=tone,
-        label=named(name),
+        yerr=error_bars(shares),
+        label=short_label(label),
         markersize=4,
         linewidth=1,
+        **style,
     )
 
 
-SECTIONS = (Section("doses", "Dose curves", 42, doses),)
+SECTIONS = (Section("rates", "Poisoning rates", 42, poisoning_rates),)

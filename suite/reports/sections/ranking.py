@@ -1,100 +1,113 @@
-"""The ranking of attacks on test inputs: every row with its intervals, and who stays out."""
+"""The ranking: every row with the intervals of its metrics, and what is not ranked, with why."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from robustbench_kd.reports.document import Block, Cell, Facts, Section, Table, number, shown, word
-from robustbench_kd.reports.formats.markdown_latex import note, seeds
-from robustbench_kd.reports.leaderboard import Board, Row, fold
-from robustbench_kd.reports.sections.robustness_curve import curves_in
-from robustbench_kd.results.record import SCHEMA, Record, parse_body
+from robustbench_kd.metrics._inheritance import comparable, group_verdict
+from robustbench_kd.reports.cells import note, seeds_text
+from robustbench_kd.reports.document import (
+    Block,
+    BoardRecords,
+    Cell,
+    Section,
+    Table,
+    metric_cell,
+    number_cell,
+    share_cell,
+    text_cell,
+)
+from robustbench_kd.reports.filters import teacher_roles
+from robustbench_kd.reports.leaderboard import RankingRow
+from robustbench_kd.reports.sections.robustness_curve import radius_curves
 
-READS = {SCHEMA.partition("/")[0]: parse_body}
+Reason = tuple[RankingRow, str]
+CellOf = Callable[[RankingRow], Cell]
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Attacks, and whether some row has flags of the whole test set, or several records."""
-
-    names: tuple[str, ...]
-    spread: bool
-    joined: bool
-
-
-def board_in(facts: Facts) -> Board | None:
-    """The board of the records that are about attacks on test inputs; none without any."""
-    records = facts.of(Record)
-    if not records:
+def ranking(board: BoardRecords) -> Block | None:
+    """The whole table; columns that are empty in every row are left out."""
+    lines = listed_rows(board)
+    if not lines:
         return None
-    return facts.once("board", lambda: fold(facts.contest, records))
+    metrics = {column.metric.heading: column for column in lines[0][0].columns}
+    facts = {head: [of(row) for row, _ in lines] for head, of in _facts(board).items()}
+    facts = {head: cells for head, cells in facts.items() if any(cell.text for cell in cells)}
+    names = ("attack", "defense") if board.by_attack else ("defense",)
+    rows = []
+    for place, (row, reason) in enumerate(lines):
+        attack = [text_cell(row.attack)] if board.by_attack else []
+        oracle = " (oracle)" if row.record.defense.get("oracle") else ""
+        name = text_cell(row.label + oracle, href=board.href(row))
+        values = [metric_cell(row, column) for column in metrics.values()]
+        known = [cells[place] for cells in facts.values()]
+        rows.append((_rank(row, reason), *attack, name, *values, *known, _remarks(row, reason)))
+    heads = ("rank", *names, *metrics, *facts, "remarks")
+    filterable = (*(names if board.by_attack else ()), "verdict", "teachers", "remarks")
+    filters = tuple(head for head in filterable if head in heads)
+    table = Table(board.leaderboard.title, heads, tuple(rows), filters, row_head=len(names))
+    return Block(paragraphs=(note(board.ranking),), tables=(table,))
 
 
-def rows_in(facts: Facts) -> list[Row]:
-    """The rows that figures show: those that are ranked, or else all."""
-    board = board_in(facts)
-    if board is None:
-        return []
-    return list(board.rows) or [row for row, _ in board.outside]
+def listed_rows(board: BoardRecords) -> list[Reason]:
+    """The ranked rows, then the others with the reason; those of a radius curve stand there."""
+    drawn = {id(point.record) for points in radius_curves(board).values() for point in points}
+    outside = board.ranking.outside
+    others = [(row, reason) for row, reason in outside if id(row.record) not in drawn]
+    ranked = [(row, "") for row in board.ranking.rows]
+    return [*ranked, *others] or list(outside)
 
 
-def ranking(facts: Facts) -> Block | None:
-    """Who ranks where, and who does not; records at other radii stand in their curve."""
-    board = board_in(facts)
-    if board is None:
-        return None
-    drawn = {id(record) for points in curves_in(facts).values() for *_, record in points}
-    out = [(row, reason) for row, reason in board.outside if id(row.record) not in drawn]
-    every = [(row, "") for row in board.rows] + (out or ([] if board.rows else list(board.outside)))
-    names = tuple(cell.attack for cell in every[0][0].record.cells[1:])
-    spread = any(row.wide for row, _ in every)
-    joined = any(row.known for row, _ in every)
-    columns = Columns(names, spread, joined)
-    heads = ("rank", "defense", "robust", "clean", *names)
-    heads += ("wide", "wide images") if spread else ()
-    heads += ("best known", "records") if joined else ()
-    heads += ("images", "parameters", "MACs", "forward", "backward", "CPU seconds", "teachers")
-    lines = tuple(_line(facts, row, reason, columns) for row, reason in every)
-    facets = ("teachers", "remarks")
-    whole = Table(facts.contest.title, (*heads, "seed (others)", "remarks"), lines, facets, lead=2)
-    return Block(words=(note(board),), tables=(whole,))
+def _rank(row: RankingRow, reason: str) -> Cell:
+    if reason:
+        return text_cell("not ranked", key=1e9)
+    return text_cell(row.rank, key=row.best + row.last / 1e4)
 
 
-def _line(facts: Facts, row: Row, reason: str, columns: Columns) -> tuple[Cell, ...]:
-    record = row.record
-    by_name = {cell.attack: cell.share for cell in record.cells}
-    remarks = f"not ranked: {reason}" if reason else "; ".join(record.doubts)
-    seconds = float(record.spent.get("cpu_seconds", 0.0))
-    place = word("out", key=1e9) if reason else word(row.rank, key=row.best + row.last / 1e4)
-    return (
-        place,
-        word(row.label, href=facts.links.get(record.id, "")),
-        shown(record.worst),
-        shown(record.clean),
-        *(shown(by_name.get(name)) for name in columns.names),
-        *([shown(row.wide), _count(row)] if columns.spread else []),
-        *(_joined(row) if columns.joined else []),
-        number(record.worst.count),
-        number(record.model["parameters"]),
-        number(record.model["macs"]),
-        number(row.passes[0]),
-        number(row.passes[1]),
-        number(seconds, f"{seconds:,.1f}"),
-        word(", ".join(sorted(record.teachers)) or "none"),
-        word(seeds(row), key=float(record.seed)),
-        word(remarks or "none", warns=bool(remarks)),
-    )
+def _remarks(row: RankingRow, reason: str) -> Cell:
+    texts = [f"not ranked: {reason}"] if reason else []
+    text = "; ".join([*texts, *row.warnings])
+    return text_cell(text or "none", warns=bool(text))
 
 
-def _count(row: Row) -> Cell:
-    return number(row.wide.count) if row.wide else word("")
+def _facts(board: BoardRecords) -> dict[str, CellOf]:
+    """What is known of a row besides its metrics, by head."""
+    ranking = board.ranking
+
+    def samples(row: RankingRow) -> Cell:
+        estimate = row.value(ranking.rank_by.typed)
+        return _count(estimate.count if estimate else None)
+
+    def best_known(row: RankingRow) -> Cell:
+        return share_cell(row.best_known.share if row.best_known else None)
+
+    def verdict(row: RankingRow) -> Cell:
+        return text_cell(group_verdict(row.group) if comparable(row.record) else "")
+
+    return {
+        "verdict": verdict,
+        "samples": samples,
+        "full test": lambda row: share_cell(row.full_test),
+        "samples of the full test": lambda row: _count(row.full_test and row.full_test.count),
+        "best known": best_known,
+        "records": lambda row: _count(row.best_known and len(row.best_known.first)),
+        "poisoned": lambda row: _count(row.record.poison.get("count")),
+        "parameters": lambda row: _count(row.record.student.get("parameters")),
+        "MACs": lambda row: _count(row.record.student.get("macs")),
+        "forward": lambda row: _count(row.passes.get("forward")),
+        "backward": lambda row: _count(row.passes.get("backward")),
+        "CPU seconds": lambda row: _seconds(row.record.compute.get("cpu_seconds")),
+        "teachers": lambda row: text_cell(", ".join(teacher_roles(row.record)) or "none"),
+        "seeds": lambda row: text_cell(seeds_text(ranking, row), key=float(row.record.seed)),
+    }
 
 
-def _joined(row: Row) -> tuple[Cell, Cell]:
-    """What survives every record of the row's network, and how many there are."""
-    if row.known is None:
-        return word(""), word("")
-    return shown(row.known.share), number(len(row.known.first))
+def _count(number: int | None) -> Cell:
+    return Cell("") if number is None else number_cell(number)
+
+
+def _seconds(seconds: float | None) -> Cell:
+    return Cell("") if seconds is None else number_cell(seconds, f"{seconds:,.1f}")
 
 
 SECTIONS = (Section("ranking", "Ranking", 10, ranking),)

@@ -1,103 +1,110 @@
-"""What a student keeps of its teacher's robustness, example by example."""
+"""How much of its teacher's robustness a student keeps, sample by sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from robustbench_kd.core.estimates import Estimate
 from robustbench_kd.reports.document import (
     Block,
+    BoardRecords,
     Cell,
-    Facts,
     Figure,
     Section,
     Table,
-    number,
-    shown,
-    word,
+    number_cell,
+    share_cell,
+    text_cell,
 )
-from robustbench_kd.reports.figures import TONES, Canvas, drawable, named, sketch
-from robustbench_kd.reports.sections.attack_breakdown import stack
-from robustbench_kd.results.record import Record, Share
+from robustbench_kd.reports.drawing import TONES, Canvas, drawable, short_label, sketch
+from robustbench_kd.reports.sections.attack_breakdown import stacked_bars
+from robustbench_kd.results.record import Record
 
-FATES = ("both robust", "lost", "gained", "neither")
+OUTCOMES = ("both robust", "lost", "gained", "neither")
 
 
-def heirs(facts: Facts) -> Block | str | None:
-    """Both robust, lost, gained, neither: for each student whose teacher has a record too."""
-    records = facts.of(Record)
-    if not records:
+class TeacherPair(NamedTuple):
+    """A student and its teacher of a role, evaluated on the same samples by the same attacks."""
+
+    role: str
+    teacher: Record
+    student: Record
+
+
+def transfer(board: BoardRecords) -> Block | str | None:
+    """The four outcomes of every student whose teacher has a record too."""
+    if board.leaderboard.poisons:
         return None
-    pairs = list(families(records))
+    pairs = list(teacher_pairs(board.records))
     if not pairs:
         return (
-            "teacher and student, example by example: none of these records is about a teacher of "
-            "another one's student (evaluate --model TEACHER.safetensors makes one)"
+            "robustness from teacher to student: none of these records is about the teacher of "
+            "another record's student (evaluate --model TEACHER.safetensors makes one)"
         )
-    words = (
-        "Every test example by whether it survives the whole panel with the teacher and with the "
-        "student: robust with both, lost on the way, gained by the student, or with neither. "
-        "Beside the student stand the teacher's role and the seed."
-    )
-    heads = ("student", "role", "teacher", *FATES, "kept of the teacher's", "examples")
-    lines = tuple(
+    heads = ("student", "role", "teacher", *OUTCOMES, "kept of the teacher's", "samples")
+    rows = tuple(
         (
-            word(f"{student.label}, seed {student.seed}"),
-            word(role),
-            word(teacher.label),
-            *(shown(Share(count, len(student.flags))) for count in fates(teacher, student)),
-            _kept(fates(teacher, student)),
-            number(len(student.flags)),
+            text_cell(f"{pair.student.label}, seed {pair.student.seed}"),
+            text_cell(pair.role),
+            text_cell(pair.teacher.label),
+            *(share_cell(Estimate.share(n, pair.student.robust.count)) for n in outcomes(pair)),
+            _kept(pair),
+            number_cell(pair.student.robust.count),
         )
-        for role, teacher, student in pairs
+        for pair in pairs
     )
-    drawn, words = drawable(pairs, words)
-    drawing = sketch(lambda canvas: _draw(canvas, drawn), 1.6 + 0.28 * len(drawn))
-    figure = Figure("Robustness from teacher to student", drawing, words)
-    table = Table("What students keep of their teachers' robustness", heads, lines)
+    drawn, description = drawable(
+        pairs,
+        "Every test sample by whether teacher and student classify it correctly under every "
+        "attack: both, the teacher alone (lost), the student alone (gained), or neither. Behind "
+        "the student stand the teacher's role and the seed.",
+    )
+    svg = sketch(lambda canvas: _draw(canvas, drawn), 1.6 + 0.28 * len(drawn))
+    figure = Figure("Robustness from teacher to student", svg, description)
+    table = Table("Robustness that students keep of their teachers'", heads, rows)
     return Block(figures=(figure,), tables=(table,))
 
 
-def families(records: Sequence[Record]) -> Iterator[tuple[str, Record, Record]]:
-    """(role, teacher, student) where both were asked the same."""
-    for student in records:
-        for role, weights in sorted(student.teachers.items()):
-            for teacher in records:
-                known = teacher.model["weights"] == weights and teacher is not student
-                if known and _alike(teacher, student):
-                    yield role, teacher, student
+def teacher_pairs(records: Sequence[Record]) -> Iterator[TeacherPair]:
+    """Every student under attacks on test data with each teacher that has a record too."""
+    evasion = [record for record in records if record.capability == "test_data"]
+    by_weights: dict[str, list[Record]] = {}
+    for record in evasion:
+        by_weights.setdefault(record.student["weights"], []).append(record)
+    for student in evasion:
+        for role in sorted(role for role in student.models if role.startswith("teacher-")):
+            for teacher in by_weights.get(student.models[role]["weights"], ()):
+                if teacher is not student and _question(teacher) == _question(student):
+                    yield TeacherPair(role.removeprefix("teacher-"), teacher, student)
                     break
 
 
-def fates(teacher: Record, student: Record) -> tuple[int, int, int, int]:
-    """How many examples are robust with both, lost, gained, robust with neither."""
-    pairs = list(zip(teacher.flags, student.flags, strict=True))
-    order = ((True, True), (True, False), (False, True), (False, False))
-    both, lost, gained, neither = (pairs.count(kind) for kind in order)
-    return both, lost, gained, neither
+def outcomes(pair: TeacherPair) -> tuple[int, int, int, int]:
+    """How many samples are robust for both, for the teacher alone, the student alone, neither."""
+    teacher, student = pair.teacher.robust.number, pair.student.robust.number
+    both, lost, gained = teacher & student, teacher & ~student, student & ~teacher
+    neither = pair.student.robust.count - (teacher | student).bit_count()
+    return both.bit_count(), lost.bit_count(), gained.bit_count(), neither
 
 
-def _alike(teacher: Record, student: Record) -> bool:
-    asked = [
-        (
-            record.data["ids"],
-            record.data["examples"],
-            record.threat,
-            [(cell.attack, cell.settings) for cell in record.cells],
-        )
-        for record in (teacher, student)
+def _question(record: Record) -> tuple[object, ...]:
+    """What two records must share to be compared sample by sample."""
+    settings = [(label, result.settings) for label, result in record.attacks.items()]
+    return record.data.get("ids"), record.data["examples"], record.threat, settings
+
+
+def _kept(pair: TeacherPair) -> Cell:
+    both, lost, *_ = outcomes(pair)
+    return share_cell(Estimate.share(both, both + lost) if both + lost else None)
+
+
+def _draw(canvas: Canvas, pairs: Sequence[TeacherPair]) -> None:
+    names = [
+        f"{short_label(pair.student.label, 20)}, {pair.role} {pair.student.seed}" for pair in pairs
     ]
-    return asked[0] == asked[1]
+    shares = [[n / pair.student.robust.count for n in outcomes(pair)] for pair in pairs]
+    stacked_bars(canvas, names, list(zip(OUTCOMES, TONES, strict=False)), shares)
 
 
-def _kept(counts: tuple[int, int, int, int]) -> Cell:
-    both, lost, *_ = counts
-    return shown(Share(both, both + lost) if both + lost else None)
-
-
-def _draw(canvas: Canvas, pairs: Sequence[tuple[str, Record, Record]]) -> None:
-    names = [f"{named(s.label, 20)}, {role} {s.seed}" for role, _, s in pairs]
-    shares = [[count / len(s.flags) for count in fates(t, s)] for _, t, s in pairs]
-    stack(canvas, names, list(zip(FATES, TONES, strict=False)), shares)
-
-
-SECTIONS = (Section("heirs", "From teacher to student", 50, heirs),)
+SECTIONS = (Section("transfer", "Robustness from teacher to student", 50, transfer),)

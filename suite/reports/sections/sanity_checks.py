@@ -1,69 +1,93 @@
-"""Is a row to be believed? What else was asked of each network, and what it showed."""
+"""Signs that an evaluation overestimates robustness: what else each network was tested for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustbench_kd.core.estimates import Estimate
 from robustbench_kd.evaluation.sanity_checks import STILL
-from robustbench_kd.reports.document import Block, Cell, Facts, Section, Table, number, shown, word
-from robustbench_kd.reports.leaderboard import Row
-from robustbench_kd.reports.sections.ranking import rows_in
-from robustbench_kd.results.record import Record, Share
+from robustbench_kd.reports.document import (
+    Block,
+    BoardRecords,
+    Cell,
+    RowSection,
+    Section,
+    Table,
+    number_cell,
+    share_cell,
+    text_cell,
+)
+from robustbench_kd.reports.leaderboard import RankingRow
+from robustbench_kd.reports.sections.tradeoffs import evasion_rows
+from robustbench_kd.results.record import Record
 
 HEADS = (
     "defense",
     "verdict",
-    "doubts",
-    "without gradient",
+    "warnings",
+    "zero gradient",
     "PGD",
     "PGD, rescaled",
     "Square",
-    "asked",
-    "strongest missed",
-    "examples",
+    "checked samples",
+    "missed by the last attack",
+    "samples",
 )
 NOTE = (
-    "Signs that a row claims more than it has. Without gradient: inputs at which the gradient is "
-    f"exactly zero; from {100 * STILL:.0f} % on it counts as masked. Then what survives PGD, PGD "
-    "on rescaled scores (more broken: masked gradients) and Square, a black-box attack (breaks "
-    "what PGD does not: masked gradients). Strongest missed: examples that fall, though not to "
-    "the last attack of the panel. A doubt puts the row below the others."
+    "Signs that a row overestimates robustness. Zero gradient: the share of inputs at which the "
+    f"gradient of the loss is exactly zero; from {100 * STILL:.0f} % on, gradients are masked. "
+    "Then what survives PGD, PGD on rescaled logits (fewer survivors: masked gradients) and the "
+    "black-box attack Square (breaks what PGD does not: masked gradients). Missed by the last "
+    "attack: samples that another attack of the panel breaks and the last one does not. Rows with "
+    "warnings stand below the others."
 )
 
 
-def checks(facts: Facts) -> Block | None:
-    """A line a student."""
-    rows = rows_in(facts)
-    return table(rows) if rows else None
+def checks(board: BoardRecords) -> Block | None:
+    """A row for each student under attacks on test data."""
+    rows = evasion_rows(board)
+    return check_table(rows) if rows else None
 
 
-def table(rows: Sequence[Row]) -> Block:
+def row_checks(board: BoardRecords, row: RankingRow) -> Block | None:
+    """The checks of one student."""
+    return check_table([row]) if row.record.capability == "test_data" else None
+
+
+def check_table(rows: Sequence[RankingRow]) -> Block:
     """The checks of these rows."""
-    lines = tuple(_line(row.label, row.record) for row in rows)
-    return Block(words=(NOTE,), tables=(Table("Health of the evaluation", HEADS, lines),))
+    cells = tuple(_cells(row.label, row.record) for row in rows)
+    return Block(paragraphs=(NOTE,), tables=(Table("Sanity checks", HEADS, cells),))
 
 
-def _line(label: str, record: Record) -> tuple[Cell, ...]:
-    health, doubts = record.health, "; ".join(record.doubts)
-    asked = int(health.get("asked", 0))
-    still = round(float(health.get("still", 0)) * asked)
-    counts = [still, *(int(health.get(name, 0)) for name in ("pgd", "pgd_rescaled", "square"))]
-    missed = missed_by_last(record)
+def _cells(label: str, record: Record) -> tuple[Cell, ...]:
+    values, warnings = record.sanity_checks, "; ".join(record.warnings)
+    checked = int(values.get("asked", 0))
+    still = round(float(values.get("still", 0)) * checked)
+    counts = [still, *(int(values.get(name, 0)) for name in ("pgd", "pgd_rescaled", "square"))]
+    count = record.robust.count
     return (
-        word(label),
-        word("doubtful" if doubts else "no sign" if asked else "not asked", warns=bool(doubts)),
-        word(doubts or "none"),
-        *(shown(Share(n, asked) if asked else None) for n in counts),
-        number(asked),
-        shown(Share(missed, len(record.flags))),
-        number(len(record.flags)),
+        text_cell(label),
+        text_cell(_verdict(checked, warnings), warns=bool(warnings)),
+        text_cell(warnings or "none"),
+        *(share_cell(Estimate.share(n, checked) if checked else None) for n in counts),
+        number_cell(checked),
+        share_cell(Estimate.share(missed_by_last(record), count)),
+        number_cell(count),
     )
 
 
+def _verdict(checked: int, warnings: str) -> str:
+    if warnings:
+        return "warnings"
+    return "no sign" if checked else "not checked"
+
+
 def missed_by_last(record: Record) -> int:
-    """Examples that some attack breaks and the last of the panel does not."""
-    strongest = record.cells[-1].flags
-    return sum(left and not robust for left, robust in zip(strongest, record.flags, strict=True))
+    """How many samples some attack breaks and the last of the panel does not."""
+    last = record.bits(list(record.attacks)[-1], "student", "correct")
+    return (last.number & ~record.robust.number).bit_count()
 
 
-SECTIONS = (Section("checks", "Health checks", 80, checks),)
+SECTIONS = (Section("checks", "Sanity checks", 80, checks),)
+ROW_SECTIONS = (RowSection("Sanity checks", 80, row_checks),)
