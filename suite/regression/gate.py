@@ -1,6 +1,6 @@
 """The gate: every endpoint of every student against its baselines, and one code for all of it.
 
-Needs no torch: only what replays or attacks anew does, and that is passed in.
+Needs no torch: only what queries or attacks networks again does, and that is passed in.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from robustbench_kd.core.errors import NothingEvaluated
-from robustbench_kd.ops.statistics.bitset import discordant
+from robustbench_kd.core.estimates import Estimate
 from robustbench_kd.ops.statistics.multiple_testing import holm
+from robustbench_kd.ops.statistics.paired_means import mean_loss_p
 from robustbench_kd.ops.statistics.paired_tests import ONE_SIDED
-from robustbench_kd.regression.decision import LOST, Comparison, Rematch, Rules, Verdict, weigh
-from robustbench_kd.regression.endpoints import Asking, Pair, Role, Sides, sides
-from robustbench_kd.results.record import Share
+from robustbench_kd.regression.decision import LOST, Comparison, CrossReplay, Rules, Verdict
+from robustbench_kd.regression.endpoints import Role
+from robustbench_kd.regression.paired_comparison import compare_bits, compare_numbers
+from robustbench_kd.regression.pairing import EndpointPair, Replayer, StudentPair, endpoint_pairs
 
 SEVEREST: tuple[Verdict, ...] = (
     "attack-weakened",
@@ -26,16 +28,21 @@ SEVEREST: tuple[Verdict, ...] = (
     "improved",
     "ok",
 )
-ROLES: tuple[Role, ...] = ("robust", "clean", "attack")
+ROLES: tuple[Role, ...] = ("primary", "utility", "attack")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on one endpoint. ``role`` says what it counts for.
+    """The verdict on one endpoint.
 
-    ``robust`` (the worst case over the panel, or what was not won by what was planted) is the
-    primary endpoint. ``clean`` trips the gate only where the loss certainly exceeds its margin,
-    and ``attack`` never does: what one attack finds matters where no other one finds it.
+    Attributes:
+        role: ``primary`` trips the gate by any regression, ``utility`` only where the loss
+            certainly exceeds its margin, and ``attack`` never: what one attack of a panel misses
+            matters where no other one breaks it.
+        before: the share or mean of the old student; None where nothing could be paired.
+        unit: of both, and of the numbers; shares are in percent.
+        lost: positions of the samples that went well before (of numbers, of those that are worse
+            by more than the margin).
     """
 
     entry: str
@@ -43,12 +50,14 @@ class Finding:
     role: Role
     endpoint: str
     verdict: Verdict
-    before: Share | None = None
-    after: Share | None = None
+    before: Estimate | None = None
+    after: Estimate | None = None
+    unit: str = "percent"
+    higher_is_better: bool = True
     numbers: Comparison | None = None
-    rematch: Rematch | None = None
+    replay: CrossReplay | None = None
     notes: tuple[str, ...] = ()
-    lost: tuple[int, ...] = ()  # places in the test slice
+    lost: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,9 +67,9 @@ class Finding:
     @property
     def trips(self) -> bool:
         """Whether the gate fails by it."""
-        if self.role == "robust":
+        if self.role == "primary":
             return self.verdict in LOST or self.verdict == "attack-weakened"
-        return self.role == "clean" and self.verdict == "regressed-severe"
+        return self.role == "utility" and self.verdict == "regressed-severe"
 
 
 @dataclass(frozen=True)
@@ -73,16 +82,16 @@ class Gate:
 
     @property
     def primary(self) -> tuple[Finding, ...]:
-        return tuple(one for one in self.findings if one.role == "robust")
+        return tuple(finding for finding in self.findings if finding.role == "primary")
 
     @property
     def decisive(self) -> Finding:
         """What trips the gate, or else what its code is about; where it holds, the severest."""
         first = self.findings[0]
-        word = {3: "inconclusive", 4: "not-comparable"}.get(self.code)
-        if first.trips or word is None:
+        verdict = {3: "inconclusive", 4: "not-comparable"}.get(self.code)
+        if first.trips or verdict is None:
             return first
-        return next(one for one in self.primary if one.verdict == word)
+        return next(finding for finding in self.primary if finding.verdict == verdict)
 
     @property
     def verdict(self) -> Verdict:
@@ -91,91 +100,96 @@ class Gate:
 
 
 def gate(
-    found: Iterable[Pair],
+    pairs: Iterable[StudentPair],
     rules: Rules,
     *,
-    ask: Asking | None = None,
+    replayer: Replayer | None = None,
     inconclusive_fails: bool = False,
     missing_fails: bool = True,
 ) -> Gate:
-    """Judges all pairs together; p-values are adjusted (Holm) within each role.
+    """Tests all pairs together; p-values are adjusted (Holm) within each role.
 
     Args:
-        found: the students before and after.
+        pairs: the students before and after.
         rules: level, margins and test.
-        ask: asks both networks again about what broke the other; a text says why it cannot.
-        inconclusive_fails: whether too few examples are a failure (code 3).
+        replayer: queries both networks with the inputs that broke the other; a text says why not.
+        inconclusive_fails: whether too few samples are a failure (code 3).
         missing_fails: whether what cannot be paired is one (code 4).
 
     Raises:
-        NothingEvaluated: where there is nothing to judge.
+        NothingEvaluated: where there is nothing to test.
     """
-    facing = [one for pair in found for one in sides(pair, rules, ask)]
-    if not facing:
-        raise NothingEvaluated("there is nothing to judge: neither baseline nor record holds any")
+    ends = [end for pair in pairs for end in endpoint_pairs(pair, rules, replayer)]
+    if not ends:
+        raise NothingEvaluated("there is nothing to test: neither baseline nor record holds any")
     findings = [
-        one for role in ROLES for one in judged([s for s in facing if s.role == role], rules)
+        finding
+        for role in ROLES
+        for finding in decide([end for end in ends if end.role == role], rules)
     ]
-    findings.sort(key=lambda one: (not one.trips, one.role != "robust", _place(one.verdict)))
-    verdicts = {one.verdict for one in findings if one.role == "robust"}
+    findings.sort(key=lambda f: (not f.trips, f.role != "primary", SEVEREST.index(f.verdict)))
+    verdicts = {finding.verdict for finding in findings if finding.role == "primary"}
     code = max(
-        int(any(one.trips for one in findings)),
+        int(any(finding.trips for finding in findings)),
         3 if inconclusive_fails and "inconclusive" in verdicts else 0,
         4 if missing_fails and "not-comparable" in verdicts else 0,
     )
     return Gate(tuple(findings), rules, code)
 
 
-def judged(family: Sequence[Sides], rules: Rules) -> list[Finding]:
+def decide(family: Sequence[EndpointPair], rules: Rules) -> list[Finding]:
     """The verdicts on one family of endpoints, with p-values that are adjusted for all of it."""
-    counts = [discordant(one.before, one.after) for one in family]
-    tested = [n for n, one in enumerate(family) if one.fixed is None]
-    one_sided = ONE_SIDED[rules.test]
-    losses = holm([one_sided(*counts[n]) for n in tested])
-    gains = holm([one_sided(*reversed(counts[n])) for n in tested])
-    adjusted = dict(zip(tested, zip(losses, gains, strict=True), strict=True))
-    found = []
-    for n, one in enumerate(family):
-        if one.fixed == "not-comparable":
-            found.append(_finding(one, None))
-            continue
+    open_ends = [n for n, end in enumerate(family) if end.fixed is None]
+    values = [_p_values(family[n], rules) for n in open_ends]
+    losses, gains = holm([p for p, _ in values]), holm([gain for _, gain in values])
+    adjusted = dict(zip(open_ends, zip(losses, gains, strict=True), strict=True))
+    tests = len(open_ends) or 1
+    findings = []
+    for n, end in enumerate(family):
         p, gain = adjusted.get(n, (None, None))
-        tests = len(tested) or 1
-        numbers = weigh(
-            *counts[n],
-            len(one.before),
-            one.margin,
-            rules,
-            p=p,
-            gain=gain,
-            tests=tests if one.role == "robust" else None,
-        )
-        found.append(_finding(one, replace(numbers, verdict=one.fixed or numbers.verdict)))
-    return found
+        findings.append(_finding(end, p, gain, tests, rules))
+    return findings
 
 
-def _finding(one: Sides, numbers: Comparison | None) -> Finding:
-    """What the numbers say of an endpoint; without any, nothing could be paired."""
-    before, after = (Share(sum(s), len(s)) if numbers else None for s in (one.before, one.after))
-    return Finding(
-        one.entry,
-        one.against,
-        one.role,
-        one.endpoint,
-        numbers.verdict if numbers else "not-comparable",
-        before,
-        after,
-        numbers,
-        one.rematch,
-        one.notes,
-        lost=_lost(one),
+def _p_values(end: EndpointPair, rules: Rules) -> tuple[float, float]:
+    """Of a loss and of a gain."""
+    if end.of_bits:
+        lost, won = end.counts
+        return ONE_SIDED[rules.test](lost, won), ONE_SIDED[rules.test](won, lost)
+    return mean_loss_p(end.losses), mean_loss_p(tuple(-loss for loss in end.losses))
+
+
+def _finding(
+    end: EndpointPair, p: float | None, gain: float | None, tests: int, rules: Rules
+) -> Finding:
+    finding = Finding(
+        end.entry, end.against, end.role, end.endpoint, "not-comparable", notes=end.notes
     )
-
-
-def _lost(one: Sides) -> tuple[int, ...]:
-    both = zip(one.before, one.after, strict=True)
-    return tuple(place for place, (was, still) in enumerate(both) if was and not still)
-
-
-def _place(verdict: Verdict) -> int:
-    return SEVEREST.index(verdict)
+    if end.before is None or end.after is None:
+        return finding
+    shown = tests if end.role == "primary" else None
+    lost: tuple[int, ...]
+    if end.of_bits:
+        numbers = compare_bits(
+            *end.counts, end.before.count, end.margin, rules, p=p, gain=gain, tests=shown
+        )
+        flags = zip(end.before.favourable, end.after.favourable, strict=True)
+        lost = tuple(n for n, (before, after) in enumerate(flags) if before and not after)
+    else:
+        bound = end.after.bound
+        numbers = compare_numbers(
+            end.losses, end.margin, rules, bound=bound, p=p, gain=gain, tests=shown
+        )
+        lost = tuple(n for n, loss in enumerate(end.losses) if loss > end.margin)
+    numbers = replace(numbers, verdict=end.fixed or numbers.verdict)
+    return replace(
+        finding,
+        verdict=numbers.verdict,
+        before=end.before.estimate,
+        after=end.after.estimate,
+        unit=end.after.unit,
+        higher_is_better=end.after.higher_is_better,
+        numbers=numbers,
+        replay=end.replay,
+        lost=lost,
+    )

@@ -1,26 +1,35 @@
-"""Baselines: small, readable in a diff, whole or refused."""
+"""Baselines: small, readable in a diff, whole or refused; older ones are read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from ledger import PANEL, first, made
-from planted import made as planted
 
+from records import PANEL, backdoor_record, canary_record, evasion_record, first
 from robustbench_kd.cli.main import main
 from robustbench_kd.core.errors import BadRecord, BadSetting
 from robustbench_kd.core.paths import shipped
-from robustbench_kd.regression.baseline import accepted, load_baseline, parse_baseline, written
+from robustbench_kd.regression.baseline import (
+    SCHEMA,
+    accepted,
+    load_baseline,
+    parse_baseline,
+    written,
+)
+from robustbench_kd.regression.baseline_migrations import SCHEMA_1
 from robustbench_kd.regression.snapshot import snapshot
-from robustbench_kd.results.store import save_planted, save_record
+from robustbench_kd.results.store import load_records, save_record
 
-ARD = snapshot(made("ard", first(700)))
-BADNETS = snapshot(planted({"student": 90}))
+ARD = snapshot(evasion_record("ard", 700))
+BADNETS = snapshot(backdoor_record({"student": 90}))
+CANARIES = snapshot(canary_record({"student": (1, 20, 300)}))
+OLD = Path(__file__).parents[1] / "fixtures" / "baselines" / "baseline-1.json"
 
 
 def run(*args: str | Path) -> Result:
@@ -29,40 +38,47 @@ def run(*args: str | Path) -> Result:
 
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
-    return save_record(made("ard", first(700)), b"", tmp_path / "records")
+    return save_record(evasion_record("ard", 700), b"", tmp_path / "records")
 
 
 def test_a_baseline_is_read_as_it_was_written() -> None:
-    baseline = accepted([ARD, BADNETS], "a first one").updated(
-        [snapshot(made("ard", first(690), weights="w"))], "another"
+    baseline = accepted([ARD, BADNETS, CANARIES], "a first one").updated(
+        [snapshot(evasion_record("ard", 690, weights="w"))], "another"
     )
     assert parse_baseline(written(baseline), "here") == baseline
     assert written(parse_baseline(written(baseline), "here")) == written(baseline)
     assert json.loads(written(baseline))["reason"] == "another"
 
 
-def test_a_thousand_examples_and_an_attack_take_about_170_bytes_of_bits_and_one_line() -> None:
+def test_a_thousand_examples_under_an_attack_take_one_line_of_less_than_400_bytes() -> None:
     lines = written(accepted([ARD], "x")).splitlines()
-    cells = [line for line in lines if '"bits"' in line]
-    assert len(cells) == len(PANEL)
-    assert all(len(json.loads(f"{{{c.rstrip(',')}}}".replace("{ ", "{", 1))) == 1 for c in cells)
-    assert all(168 < len(cell) < 270 for cell in cells)
-    assert len(written(accepted([ARD], "x"))) < 2_000
+    endpoints = [line for line in lines if '"bits"' in line]
+    assert len(endpoints) == len(PANEL) + 1
+    assert all(len(json.loads(f"{{{end.rstrip(',')}}}".strip())) == 1 for end in endpoints)
+    assert all(168 < len(end) < 400 for end in endpoints)
+    assert len(written(accepted([ARD], "x"))) < 2_700
 
 
-def test_a_change_of_one_cell_changes_its_line_and_the_students() -> None:
-    one = written(accepted([ARD], "x")).splitlines()
-    other = made("ard", first(700))
-    cells = (*other.cells[:1], *made("ard", first(699)).cells[1:2], *other.cells[2:])
-    changed = snapshot(made("ard", first(700), cells=cells))
-    two = written(accepted([changed], "x")).splitlines()
-    differ = [a for a, b in zip(one, two, strict=True) if a != b]
+def test_a_change_of_one_attack_changes_its_line_the_worst_case_and_the_students() -> None:
+    whole = written(accepted([ARD], "x")).splitlines()
+    flags = {attack: 699 if attack == "fgsm" else 700 for attack in PANEL[1:]}
+    changed = snapshot(evasion_record("ard", flags))
+    others = written(accepted([changed], "x")).splitlines()
+    differ = [line for line, other in zip(whole, others, strict=True) if line != other]
     # The student's line holds the claim, which covers everything.
-    assert [line.strip().partition(": ")[0] for line in differ] == [f'"{ARD.name}"', '"fgsm"']
+    names = [line.strip().partition(": ")[0] for line in differ]
+    assert names == [f'"{ARD.name}"', '"robust-accuracy"', '"fgsm"']
 
 
-def test_an_update_moves_the_last_baseline_and_the_anchor_only_when_asked() -> None:
-    old, worse = accepted([ARD], "x"), snapshot(made("ard", first(690)))
+def test_numbers_are_written_as_numbers() -> None:
+    line = next(line for line in written(accepted([CANARIES], "x")).splitlines() if "bits" in line)
+    body = json.loads("{" + line.strip().rstrip(",") + "}")["exposure"]
+    assert body["values"] == pytest.approx([9.96578, 5.64386, 1.73697])
+    assert (body["unit"], body["higher_is_better"], body["margin"]) == ("bits", False, 0.5)
+
+
+def test_an_update_moves_the_last_baseline_and_the_anchor_only_with_anchor() -> None:
+    old, worse = accepted([ARD], "x"), snapshot(evasion_record("ard", 690))
     once = old.updated([worse], "y")
     assert (once.previous, once.anchor) == ({ARD.name: worse}, {ARD.name: ARD})
     assert old.updated([worse], "y", anchor=True).anchor == {ARD.name: worse}
@@ -72,28 +88,63 @@ def test_an_update_moves_the_last_baseline_and_the_anchor_only_when_asked() -> N
     assert '"fashion-linf/ard@0": "previous"' not in written(once)
 
 
-def test_what_was_planted_is_withstood_where_it_did_not_win() -> None:
-    assert sum(BADNETS.robust) == 10
-    assert BADNETS.name == "digits-backdoor/badnets:size=2/distillation@0"
-    assert BADNETS.clean.count == 110
-
-
 def test_a_baseline_needs_a_reason_and_one_record_a_student() -> None:
     with pytest.raises(BadSetting, match="--reason TEXT"):
         accepted([ARD], " \n")
     with pytest.raises(BadSetting, match="two records are about fashion-linf/ard@0"):
-        accepted([ARD, snapshot(made("ard", first(3)))], "x")
+        accepted([ARD, snapshot(evasion_record("ard", 3))], "x")
+
+
+def test_a_baseline_of_the_first_schema_holds_what_todays_records_do() -> None:
+    """It was written by the first release, from records that are committed."""
+    baseline = load_baseline(OLD)
+    assert baseline.schema == SCHEMA_1
+    assert set(baseline.previous) == {
+        "fashion-linf/standard-training@0",
+        "fashion-backdoor/badnets/distillation@0",
+        "digits-poisoning/bullseye-polytope:rate=0.08,eps=0.4,candidates=50,members=3"
+        "/transfer-learning@0",
+    }
+    assert baseline.anchor == baseline.previous
+    for name, old in baseline.previous.items():
+        today = [snapshot(record) for record in load_records(board=old.board)]
+        (same,) = (shot for shot in today if shot.name == name)
+        assert replace(old, claim="") == replace(same, claim="")
+
+
+def test_an_update_writes_an_older_baseline_in_todays_schema(tmp_path: Path) -> None:
+    updated = load_baseline(OLD).updated([CANARIES], "more")
+    assert updated.schema == SCHEMA
+    assert parse_baseline(written(updated), "here") == updated
+    path = tmp_path / "b.json"
+    path.write_bytes(OLD.read_bytes())
+    named = ("--board", "fashion-linf", "--on-missing", "warn")
+    ran = run("gate", "standard-training", "--baseline", path, *named)
+    assert ran.exit_code == 0, ran.output
+    assert f"{path} has schema {SCHEMA_1}, which is read" in ran.stderr
+    assert "fashion-linf/standard-training@0, against the previous baseline" in ran.stdout
+
+
+def old_entry(change: Callable[[dict[str, Any]], object]) -> str:
+    body = json.loads(OLD.read_text())
+    change(body["previous"]["fashion-linf/labels@0"])
+    return json.dumps(body)
 
 
 def damaged(change: Callable[[dict[str, Any]], object]) -> str:
-    body = json.loads(written(accepted([ARD], "x")))
+    body = json.loads(written(accepted([ARD, CANARIES], "x")))
     change(body)
     return json.dumps(body)
 
 
 def entry(body: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = body["previous"][ARD.name]
-    return found
+    part: dict[str, Any] = body["previous"][ARD.name]
+    return part
+
+
+def numbers(body: dict[str, Any]) -> dict[str, Any]:
+    part: dict[str, Any] = body["previous"][CANARIES.name]["endpoints"]["exposure"]
+    return part
 
 
 @pytest.mark.parametrize(
@@ -102,17 +153,33 @@ def entry(body: dict[str, Any]) -> dict[str, Any]:
         ("", "is no baseline"),
         ("[]", "is no baseline"),
         ("<<<<<<< HEAD", "is no baseline"),
-        (damaged(lambda b: b.update(schema="other/1")), "has schema 'other/1'"),
+        (damaged(lambda b: b.update(schema="other/1")), "has schema 'other/1'; this version reads"),
         (damaged(lambda b: b.pop("anchor")), "KeyError"),
-        (damaged(lambda b: entry(b)["cells"]["fgsm"].update(right=1)), "fgsm counts 1 right"),
-        (damaged(lambda b: entry(b)["cells"]["fgsm"].update(bits="!")), "no base64"),
-        (damaged(lambda b: entry(b)["cells"].pop("untouched")), "holds the cells of"),
-        (damaged(lambda b: entry(b)["about"].update(seed=1)), "holds the cells of"),
-        (damaged(lambda b: entry(b)["about"].update(extra=1)), "unexpected keyword"),
         (
-            damaged(lambda b: entry(b)["cells"].update(fgsm=dict.fromkeys(("asks", "bits"), ""))),
-            "KeyError",
+            damaged(lambda b: entry(b)["endpoints"]["fgsm"]["values"].update(ones=1)),
+            "fgsm counts 1 ones",
         ),
+        (
+            damaged(lambda b: entry(b)["endpoints"]["fgsm"]["values"].update(bits="!")),
+            "no base64",
+        ),
+        (
+            damaged(lambda b: entry(b)["endpoints"]["fgsm"].update(values=numbers(b)["values"])),
+            "different numbers of samples",
+        ),
+        (damaged(lambda b: numbers(b).update(values=[])), "exposure holds no numbers"),
+        (damaged(lambda b: numbers(b).update(values=["x"])), "holds no numbers"),
+        (
+            damaged(lambda b: entry(b)["endpoints"].pop("robust-accuracy")),
+            "holds the endpoints of",
+        ),
+        (damaged(lambda b: entry(b)["about"].update(seed=1)), "holds the endpoints of"),
+        (damaged(lambda b: entry(b)["about"].update(extra=1)), "unexpected keyword"),
+        (damaged(lambda b: entry(b)["endpoints"]["fgsm"].pop("settings")), "settings"),
+        (old_entry(lambda e: e["cells"]["fgsm"].update(right=1)), "fgsm counts 1 right"),
+        (old_entry(lambda e: e["cells"].pop("untouched")), "holds the cells of"),
+        (old_entry(lambda e: e["about"].update(seed=1)), "holds the cells of"),
+        (old_entry(lambda e: e["about"].update(extra=1)), "unexpected keyword"),
     ],
 )
 def test_a_damaged_baseline_is_refused_by_name(text: str, words: str) -> None:
@@ -125,36 +192,41 @@ def test_save_show_and_update_on_the_command_line(record: Path, tmp_path: Path) 
     path = tmp_path / "git" / "baseline.json"
     ran = run("baseline", "save", record, "--baseline", path, "--reason", "release 1")
     assert ran.exit_code == 0, ran.output
-    assert "fashion-linf/ard@0: robust 70.0 [67.1, 72.8] of 1000, clean 100.0" in ran.stdout
+    assert "fashion-linf/ard@0: robust-accuracy 70.0 [67.1, 72.8] of 1000, clean-" in ran.stdout
     again = run("baseline", "save", record, "--baseline", path, "--reason", "x")
     assert (again.exit_code, "baseline update" in again.stderr) == (2, True)
 
-    worse = save_record(made("ard", first(690)), b"", tmp_path / "new")
+    worse = save_record(evasion_record("ard", 690), b"", tmp_path / "new")
     ran = run("baseline", "update", worse, "--baseline", path, "--reason", "speed")
     assert ran.exit_code == 0, ran.output
-    assert "untouched lost 0, won 0; fgsm lost 10, won 0" in ran.stdout
+    assert "robust-accuracy lost 10, won 0; clean-accuracy lost 0, won 0; fgsm lost" in ran.stdout
     assert "its anchor differs: 70.0" in run("baseline", "show", "--baseline", path).stdout
 
     shown = json.loads(run("baseline", "show", "--baseline", path, "--json").stdout)
-    assert shown["previous"]["fashion-linf/ard@0"]["robust"] == {"right": 690, "count": 1000}
-    assert shown["anchor"]["fashion-linf/ard@0"]["robust"]["right"] == 700
+    ends = {part: shown[part]["fashion-linf/ard@0"]["endpoints"] for part in ("previous", "anchor")}
+    robust = ends["previous"]["robust-accuracy"]
+    assert (robust["hits"], robust["count"], robust["role"]) == (690, 1000, "primary")
+    assert ends["anchor"]["robust-accuracy"]["hits"] == 700
     assert shown["reason"] == "speed"
 
 
-def test_a_folder_may_hold_records_of_both_kinds(record: Path, tmp_path: Path) -> None:
-    save_planted(planted({"student": 90}), b"", tmp_path / "records")
+def test_a_folder_may_hold_records_of_every_threat(record: Path, tmp_path: Path) -> None:
+    save_record(backdoor_record({"student": 90}), b"", tmp_path / "records")
+    save_record(canary_record({"student": (1, 20, 300)}), b"", tmp_path / "records")
     path = tmp_path / "b.json"
     ran = run("baseline", "save", tmp_path / "records", "--baseline", path, "--reason", "x")
     assert ran.exit_code == 0, ran.output
-    assert set(load_baseline(path).previous) == {ARD.name, BADNETS.name}
+    assert set(load_baseline(path).previous) == {ARD.name, BADNETS.name, CANARIES.name}
+    worse = save_record(canary_record({"student": (1, 1, 301)}), b"", tmp_path / "new")
+    ran = run("baseline", "update", worse, "--baseline", path, "--reason", "y")
+    assert "exposure lost 1, won 1; test-nll lost 0, won 0" in ran.stdout
 
 
-def test_what_networks_know_is_no_part_of_a_baseline(tmp_path: Path) -> None:
-    path = next((shipped("records") / "text-privacy").glob("*.json"))
+def test_what_committed_language_models_know_can_be_a_baseline(tmp_path: Path) -> None:
+    path = next((shipped("records") / "text-privacy").glob("swing--seed0*.json"))
     ran = run("baseline", "save", path, "--baseline", tmp_path / "b.json", "--reason", "x")
-    assert ran.exit_code == 2
-    assert ran.stderr.strip().endswith("which is not judged example by example")
-    assert str(path) in ran.stderr
+    assert ran.exit_code == 0, ran.output
+    assert "text-privacy/swing@0: exposure 3.69 [2.84, 4.84] bits of 63, test-nll" in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -180,3 +252,9 @@ def test_a_baseline_that_cannot_be_written_is_a_failed_save(record: Path, tmp_pa
     (tmp_path / "file").write_text("in the way")
     ran = run("baseline", "save", record, "--baseline", tmp_path / "file" / "b", "--reason", "x")
     assert ran.exit_code == 6
+
+
+def test_bits_of_a_baseline_are_those_of_its_record() -> None:
+    shot = snapshot(evasion_record("ard", first(3, 8)))
+    values = parse_baseline(written(accepted([shot], "x")), "here").previous[shot.name].primary
+    assert values.favourable == first(3, 8)

@@ -1,0 +1,197 @@
+"""Which student is compared with which, endpoint by endpoint. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from robustbench_kd.core.errors import NotComparable
+from robustbench_kd.ops.statistics.bitset import discordant
+from robustbench_kd.ops.statistics.paired_means import mean_loss_p
+from robustbench_kd.ops.statistics.paired_tests import mcnemar_midp
+from robustbench_kd.regression.baseline import Baseline
+from robustbench_kd.regression.compare import expect_comparable
+from robustbench_kd.regression.decision import CrossReplay, Rules, Verdict
+from robustbench_kd.regression.endpoints import Endpoint, Role
+from robustbench_kd.regression.snapshot import Snapshot
+from robustbench_kd.results.record import Bits
+
+WEAKER = 0.01  # the level at which one side's misses show a weaker attack
+OTHER_SEED = "trained with another seed: the verdict is about these two networks, not their method"
+Replayer = Callable[[Snapshot, Snapshot], CrossReplay | str]
+
+
+@dataclass(frozen=True)
+class StudentPair:
+    """A student before and after; where there is only one of the two, ``missing`` says why."""
+
+    entry: str
+    against: str
+    old: Snapshot | None
+    new: Snapshot | None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class EndpointPair:
+    """One endpoint before and after.
+
+    Attributes:
+        margin: the tolerated loss, on the scale of the values.
+        fixed: its verdict where no test is needed.
+    """
+
+    entry: str
+    against: str
+    role: Role
+    endpoint: str
+    before: Endpoint | None = None
+    after: Endpoint | None = None
+    margin: float = 0.0
+    fixed: Verdict | None = None
+    replay: CrossReplay | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Of bits, how many samples were lost and won."""
+        assert self.before is not None
+        assert self.after is not None
+        return discordant(self.before.favourable, self.after.favourable)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of numbers, by how much each sample is worse."""
+        assert self.before is not None
+        assert self.after is not None
+        return self.before.losses(self.after)
+
+    @property
+    def of_bits(self) -> bool:
+        return self.before is not None and isinstance(self.before.values, Bits)
+
+
+def pairs(
+    baseline: Baseline, news: Iterable[Snapshot], against: str = "both"
+) -> Iterator[StudentPair]:
+    """Every student of the baseline beside its new run, and every new run that it lacks.
+
+    A single student is paired with a single new run whatever their labels, since what changed may
+    be how the defense is typed. An anchor that is the previous baseline is not tested twice.
+    """
+    known = {shot.name: shot for shot in news}
+    if len(known) == len(baseline.previous) == 1:
+        known = dict(zip(baseline.previous, known.values(), strict=True))
+    olds = {"previous": baseline.previous, "anchor": baseline.anchor}
+    parts = ("previous", "anchor") if against == "both" else (against,)
+    for part in parts:
+        for name, old in olds[part].items():
+            if part == "anchor" and len(parts) == 2 and baseline.previous.get(name) == old:
+                continue
+            missing = "" if name in known else f"no record is about {name} of the baseline"
+            yield StudentPair(name, part, old, known.get(name), missing)
+    for name, new in known.items():
+        if all(name not in olds[part] for part in parts):
+            missing = f"{name} is not in the baseline; accept it: robustbench-kd baseline update"
+            yield StudentPair(name, parts[0], None, new, missing)
+
+
+def endpoint_pairs(
+    pair: StudentPair, rules: Rules, replayer: Replayer | None = None
+) -> Iterator[EndpointPair]:
+    """The endpoints of a pair: the primary one, utility, and each attack of a panel."""
+    old, new = pair.old, pair.new
+    reason = pair.missing
+    if old is not None and new is not None:
+        try:
+            expect_comparable(old, new)
+        except NotComparable as why:
+            reason = str(why)
+    if old is None or new is None or reason:
+        known = new or old
+        name = known.primary_name if known else "primary"
+        yield EndpointPair(
+            pair.entry, pair.against, "primary", name, fixed="not-comparable", notes=(reason,)
+        )
+        return
+    yield _primary(pair, old, new, rules, replayer)
+    attacks = [name for name, end in old.endpoints.items() if end.role == "attack"]
+    for name, before in old.endpoints.items():
+        # A single attack of a panel is the primary endpoint.
+        if before.role == "utility" or (before.role == "attack" and len(attacks) > 1):
+            after = new.endpoints[name]
+            margin = rules.margin_of(after)
+            yield EndpointPair(pair.entry, pair.against, before.role, name, before, after, margin)
+
+
+def _primary(
+    pair: StudentPair, old: Snapshot, new: Snapshot, rules: Rules, replayer: Replayer | None
+) -> EndpointPair:
+    margin = rules.margin_of(new.primary)
+    end = EndpointPair(
+        pair.entry, pair.against, "primary", new.primary_name, old.primary, new.primary, margin
+    )
+    result = replayer(old, new) if replayer else None
+    replay = result if isinstance(result, CrossReplay) else None
+    notes = [result] if isinstance(result, str) else []
+    if old.weights == new.weights:
+        # An example that was broken once is broken: the same weights are as robust as both runs
+        # together say.
+        weaker = _weaker(replay.missed) if replay else _better(end)
+        notes += _same_weights(end)
+        end = replace(end, fixed="attack-weakened" if weaker else "ok", replay=replay)
+    elif replay is not None:
+        notes.append(_replayed(replay, end.counts))
+        end = replace(
+            end,
+            before=old.primary.with_favourable(list(replay.old)),
+            after=new.primary.with_favourable(list(replay.new)),
+            fixed="attack-weakened" if _weaker(replay.missed) else None,
+            replay=replay,
+        )
+    if old.weights != new.weights and old.seed != new.seed:
+        notes.append(OTHER_SEED)
+    return replace(end, notes=tuple(notes))
+
+
+def _weaker(missed: tuple[int, int]) -> bool:
+    """Whether the new side misses more than the old one, by more than chance.
+
+    Each panel is held to what broke the other side's network, so that attacks of the same strength
+    miss as much on either side.
+    """
+    return mcnemar_midp(missed[1], missed[0]) <= WEAKER
+
+
+def _better(pair: EndpointPair) -> bool:
+    """Whether the new side is better by more than chance."""
+    if pair.of_bits:
+        return _weaker(pair.counts)
+    return mean_loss_p(tuple(-loss for loss in pair.losses)) <= WEAKER
+
+
+def _same_weights(pair: EndpointPair) -> list[str]:
+    """What differs though the weights do not."""
+    if pair.of_bits:
+        lost, won = pair.counts
+        what = f"it broke {lost} more and missed {won} that it had broken"
+    else:
+        lost = sum(loss > 0 for loss in pair.losses)
+        won = sum(loss < 0 for loss in pair.losses)
+        what = f"{lost} samples are worse and {won} are better"
+    same = f"the weights are the same, so what differs is the attack: {what}"
+    return [same] if lost or won else []
+
+
+def _replayed(replay: CrossReplay, counts: tuple[int, int]) -> str:
+    lost, won = counts
+    text = (
+        f"by the panels alone {lost} were lost and {won} won; stored inputs of the other side "
+        f"break {replay.missed[0]} of the old network's and {replay.missed[1]} of the new one's"
+    )
+    if replay.seeds:
+        text += (
+            f"; {replay.seeds} fresh seeds dissolve {replay.dissolved[0]} of the lost and "
+            f"{replay.dissolved[1]} of the won"
+        )
+    return text
