@@ -1,4 +1,4 @@
-"""A board handed over: text for papers, bytes for tools, and documents in the formats of others."""
+"""A ranking handed over: text for papers, bytes for tools, documents in the formats of others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robustbench_kd.core.errors import BadSetting, UnknownName
+from robustbench_kd.core.errors import BadSetting, NothingEvaluated, UnknownName
 
 if TYPE_CHECKING:
-    from robustbench_kd.reports.leaderboard import Board, Row
+    from robustbench_kd.reports.leaderboard import Ranking, RankingRow
 
 CARDS = ("model-index", "every-eval-ever")  # documents about rows
 FORMATS = ("parquet", *CARDS)
@@ -36,40 +36,44 @@ def expect_possible(form: str, defense: str | None) -> None:
             raise BadSetting("parquet is not for the eye; send it to a file: > board.parquet")
 
 
-def export(
-    board: Board, form: str, only: Sequence[str], defense: str | None, as_json: bool
-) -> None:
-    """A board on stdout.
+def export(ranking: Ranking, form: str, columns: str, defense: str | None, as_json: bool) -> None:
+    """A ranking on stdout.
+
+    Args:
+        columns: names of columns with commas between them; all where it is empty.
 
     Raises:
-        UnknownName: for a row that the board has not.
+        UnknownName: for a row or a column that the ranking has not.
+        NothingEvaluated: where a document is about a row, and there is none.
     """
     from robustbench_kd.reports.formats import dataframe, markdown_latex
 
     if form in ("markdown", "latex"):
-        text = {"markdown": markdown_latex.as_markdown, "latex": markdown_latex.as_latex}[form](
-            board, only
-        )
-        click.echo(text, nl=False)
+        from robustbench_kd.reports.cells import split_names
+
+        write = {"markdown": markdown_latex.as_markdown, "latex": markdown_latex.as_latex}[form]
+        click.echo(write(ranking, split_names(ranking, columns)), nl=False)
     elif form == "csv":
-        click.echo(dataframe.as_csv(board), nl=False)
+        click.echo(dataframe.as_csv(ranking), nl=False)
     elif form == "parquet":
         from robustbench_kd.reports.formats.parquet import as_parquet
 
-        click.echo(as_parquet(dataframe.lines(board)), nl=False)
+        click.echo(as_parquet(dataframe.lines(ranking)), nl=False)
     else:
-        rows = [row for row in board.rows if defense in (None, row.label)]
+        rows = [row for row in ranking.rows if defense in (None, row.label)]
+        if not ranking.rows:
+            raise NothingEvaluated(f"no record of {ranking.leaderboard.name} is ranked")
         if not rows:
-            raise UnknownName("row", str(defense), [row.label for row in board.rows] or ["none"])
+            raise UnknownName("row", str(defense), {row.label for row in ranking.rows})
         _cards(rows, form, as_json)
 
 
-def _cards(rows: Sequence[Row], form: str, as_json: bool) -> None:
+def _cards(rows: Sequence[RankingRow], form: str, as_json: bool) -> None:
     if form == "model-index":
         from robustbench_kd.reports.formats.model_card import as_yaml, model_index
 
-        found = model_index(rows)
-        click.echo(json.dumps(found, indent=1) + "\n" if as_json else as_yaml(found), nl=False)
+        index = model_index(rows)
+        click.echo(json.dumps(index, indent=1) + "\n" if as_json else as_yaml(index), nl=False)
         return
     from robustbench_kd.reports.formats.every_eval_ever import evaluation
 

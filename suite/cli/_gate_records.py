@@ -1,137 +1,151 @@
-"""Where a gate's records come from, and how it asks networks again. No torch until it does."""
+"""The records that a gate compares, and how their networks are queried again (by torch)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustbench_kd.core.errors import BadModel, BadRecord, MissingData, NothingEvaluated
+from robustbench_kd.core.errors import (
+    BadModel,
+    BadRecord,
+    MissingData,
+    NotComparable,
+    NothingEvaluated,
+)
 from robustbench_kd.core.paths import shipped
 from robustbench_kd.regression.snapshot import Snapshot, snapshot
-from robustbench_kd.results.probed import Probed
-from robustbench_kd.results.store import kept, look_up, read_any
+from robustbench_kd.results.store import (
+    evidence_path,
+    local_records,
+    look_up,
+    read_record,
+    slug,
+)
 
 if TYPE_CHECKING:
-    from robustbench_kd.regression.decision import Rematch
+    from robustbench_kd.regression.decision import CrossReplay
 
 
 @dataclass(frozen=True)
-class Found:
-    """Snapshots of records, and where those lie, by their claims."""
+class GateRecords:
+    """Snapshots of records, and the files of these by claim."""
 
     snapshots: tuple[Snapshot, ...]
     paths: Mapping[str, Path]
 
 
-def gathered(given: Sequence[str], board: str) -> Found:
-    """The records that were named: paths, folders, or labels on a board (``ard@1``).
+def gathered(given: Sequence[str], board: str) -> GateRecords:
+    """The records that were named: paths, folders, or labels on a leaderboard (``ard@1``).
 
     Raises:
         NothingEvaluated: where a folder holds none.
+        BadRecord: where a file is damaged.
+        NotComparable: where a record holds nothing to compare.
     """
-    return _found(path for text in given for path in _paths(text, board))
+    paths = [path for text in given for path in _paths(text, board)]
+    shots = [(snapshot(read_record(path)), path) for path in paths]
+    return _gate_records(shots)
 
 
-def latest(names: Iterable[str]) -> Found:
-    """The newest record on this machine of each of these students, by name."""
-    wanted = set(names)
-    boards = {name.partition("/")[0] for name in wanted}
-    paths = [path for board in sorted(boards) for path in (kept() / board).glob("*.json")]
+def latest(names: Iterable[str]) -> GateRecords:
+    """The newest record on this machine of each of these students, by name.
+
+    Raises:
+        NothingEvaluated: where there is none.
+    """
+    students = set(names)
+    boards = {name.partition("/")[0] for name in students}
+    paths = [path for board in sorted(boards) for path in (local_records() / board).glob("*.json")]
     newest: dict[str, tuple[Snapshot, Path]] = {}
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name)):
-        one = read(path)
-        if one.name in wanted:
-            newest[one.name] = one, path
+        try:
+            shot = snapshot(read_record(path))
+        except NotComparable:  # made under other attacks; it is about no student of the baseline
+            continue
+        if shot.name in students:
+            newest[shot.name] = shot, path
     if not newest:
         raise NothingEvaluated(
             "no record on this machine is about a student of the baseline; make one by "
             "robustbench-kd evaluate, or name the records"
         )
-    return Found(
-        tuple(one for one, _ in newest.values()), {o.claim: path for o, path in newest.values()}
-    )
+    return _gate_records(newest.values())
 
 
-def read(path: Path) -> Snapshot:
-    """The snapshot of the record in a file.
-
-    Raises:
-        BadRecord: where it is damaged, or tells what networks know, which no gate judges.
-    """
-    record = read_any(path)
-    if isinstance(record, Probed):
-        raise BadRecord(
-            f"{path} has schema {record.schema!r}, which is not judged example by example"
-        )
-    return snapshot(record)
+def _gate_records(shots: Iterable[tuple[Snapshot, Path]]) -> GateRecords:
+    pairs = list(shots)
+    return GateRecords(tuple(shot for shot, _ in pairs), {shot.claim: path for shot, path in pairs})
 
 
 def _paths(text: str, board: str) -> list[Path]:
     if Path(text).is_dir():
-        found = sorted(Path(text).rglob("*.json"))
-        if not found:
+        paths = sorted(Path(text).rglob("*.json"))
+        if not paths:
             raise NothingEvaluated(f"there is no record in {text}")
-        return found
+        return paths
     if text.endswith(".json") or Path(text).is_file():
         return [Path(text)]
     return [look_up(text, board)[0]]
 
 
-def _found(paths: Iterable[Path]) -> Found:
-    read_ones = [(read(path), path) for path in paths]
-    return Found(tuple(one for one, _ in read_ones), {one.claim: p for one, p in read_ones})
-
-
-def asking(
-    found: Mapping[str, Path],
+def replayer(
+    paths: Mapping[str, Path],
     seeds: int,
     model: str | None = None,
     net: str | None = None,
     evidence: Path | None = None,
-) -> Callable[[Snapshot, Snapshot], Rematch | str]:
-    """How both networks are asked again; a text where one of them or its record is not here.
+) -> Callable[[Snapshot, Snapshot], CrossReplay | str]:
+    """Queries both networks of a pair again; a text where one of them or its record is not here.
 
     Args:
-        found: records by their claims.
-        seeds: so many fresh seeds try what still differs.
-        model: the new network, where it is somebody's own.
+        paths: of records, by claim.
+        seeds: how many fresh seeds try what still differs.
+        model: the new network, where it is the user's own.
         net: the architecture of its file.
-        evidence: a folder where the older record and its evidence may lie.
+        evidence: a folder where the older record and its stored inputs may lie.
 
     Raises:
         MissingData: where there is no such folder.
     """
     if evidence is not None and not evidence.is_dir():
         raise MissingData(f"there is no folder {evidence}, where the older record should lie")
-    folders = [*([evidence] if evidence else []), shipped("records"), kept()]
+    folders = [*([evidence] if evidence else []), shipped("records"), local_records()]
 
-    def ask(old: Snapshot, new: Snapshot) -> Rematch | str:
-        if old.attack is not None:
-            return "not asked again: robustbench-kd verify asks every network of a planted record"
-        paths = [found.get(one.claim) or _by_claim(one, folders) for one in (old, new)]
-        if paths[0] is None or paths[1] is None:
+    def replay(old: Snapshot, new: Snapshot) -> CrossReplay | str:
+        if not any(endpoint.role == "attack" for endpoint in new.endpoints.values()):
+            return "not replayed: only attacks on test data store inputs that a network can break"
+        before, after = (paths.get(shot.claim) or _stored(shot, folders) for shot in (old, new))
+        if before is None or after is None:
             return (
-                f"not asked again: the older record of {old.name} (claim {old.claim[:12]}) is not "
-                "here; name the folder where it lies by --evidence"
+                f"not replayed: the older record of {old.name} is not here with its stored inputs; "
+                "name the folder where it lies by --evidence"
             )
-        from robustbench_kd.evaluation.fingerprints import scenario_of
-        from robustbench_kd.models.loading import bring
-        from robustbench_kd.regression.cross_replay import rematch
+        from robustbench_kd.evaluation.entries import scenario_of
+        from robustbench_kd.models.loading import load_network
+        from robustbench_kd.regression.cross_replay import cross_replay
 
-        own = bring(model, net, scenario_of(new.scenario)) if model is not None else None
+        own = load_network(model, net, scenario_of(new.scenario)) if model is not None else None
         try:
-            return rematch(paths[0], paths[1], seeds, own)
+            return cross_replay(before, after, seeds, own)
         except BadModel as why:
-            return f"not asked again, since one side alone would be unfair: {why}"
+            return f"not replayed, since one side alone would be unfair: {why}"
 
-    return ask
+    return replay
 
 
-def _by_claim(one: Snapshot, folders: Sequence[Path]) -> Path | None:
+def _stored(shot: Snapshot, folders: Sequence[Path]) -> Path | None:
+    """The file of the record that a snapshot was taken of, with its stored inputs beside it."""
     for folder in folders:
-        for path in sorted(folder.rglob(f"*--{one.claim[:12]}.json")):
-            if path.with_suffix(".safetensors").exists():
+        for path in sorted(folder.rglob(f"{slug(shot.label)}--seed{shot.seed}--*.json")):
+            try:
+                record = read_record(path)
+                inputs = evidence_path(record, path)
+                # Records were written anew under another schema, and thereby got other claims.
+                same = replace(snapshot(record), claim=shot.claim) == shot
+            except (BadRecord, NotComparable):
+                continue
+            if same and inputs is not None and inputs.exists():
                 return path
     return None

@@ -8,10 +8,16 @@ from typing import Any
 
 import click
 
-HOME = "fashion-linf"
+from robustbench_kd.core.registry import MAIN
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-board: Decorator = click.option("--board", default=HOME, show_default=True, help="The leaderboard.")
+board: Decorator = click.option(
+    "--board", default=MAIN, show_default=True, metavar="NAME", help="The leaderboard."
+)
+home_board: Decorator = click.option(
+    "--board", metavar="NAME", help="The leaderboard.  [default: the home board of the defense]"
+)
 seed: Decorator = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the student."
 )
@@ -44,3 +50,22 @@ def use_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+def renamed(old: str, new: str, **attributes: Any) -> Decorator:
+    """A flag or option under its old name, which is hidden; see ``either``."""
+    name = old.lstrip("-").replace("-", "_")
+    return click.option(old, name, hidden=True, help=f"Old name of {new}.", **attributes)
+
+
+def either(old: str, old_value: Any, new: str, new_value: Any) -> Any:
+    """The value of an option that has two names.
+
+    Raises:
+        UsageError: where both are given.
+    """
+    if old_value in (None, False, ()):
+        return new_value
+    if new_value not in (None, False, ()):
+        raise click.UsageError(f"{old} is the old name of {new}; give one of them")
+    return old_value

@@ -11,7 +11,7 @@ import click
 
 SCHEMA = "robustbench-kd.cli/1"
 WIDE = 160  # columns of a table that no terminal bounds
-Say = Callable[[str, int, int, str], None]
+ProgressCallback = Callable[[str, int, int, str], None]
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,9 +21,9 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def document(command: str, **found: Any) -> None:
+def document(command: str, **fields: Any) -> None:
     """Prints the JSON document of a command that worked."""
-    emit({"schema": SCHEMA, "command": command, "ok": True, **found})
+    emit({"schema": SCHEMA, "command": command, "ok": True, **fields})
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def width() -> int:
 
 
 @contextmanager
-def progress() -> Iterator[Say]:
+def progress() -> Iterator[ProgressCallback]:
     """A bar on a terminal; elsewhere a line for each step, and for each tenth of a long one."""
     if not sys.stderr.isatty():
         yield Lines()
@@ -67,10 +67,10 @@ def progress() -> Iterator[Say]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=None, note="")
 
-        def say(stage: str, done: int, total: int, note: str) -> None:
+        def on_progress(stage: str, done: int, total: int, note: str) -> None:
             bars.update(task, description=stage, completed=done, total=total, note=note)
 
-        yield say
+        yield on_progress
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""The records that a board is folded from: which are asked for, and which are refused by name."""
+"""The records that a ranking is computed from: which are selected, and which are refused."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from robustbench_kd.core.errors import BadSetting, NothingEvaluated
 
 if TYPE_CHECKING:
     from robustbench_kd.core.config import Leaderboard
-    from robustbench_kd.reports.filters import Wanted
-    from robustbench_kd.reports.leaderboard import Board
+    from robustbench_kd.reports.filters import Selection
+    from robustbench_kd.reports.leaderboard import Ranking
 
-NAMES = ("teacher", "told", "params", "macs", "seed")
+OLD_ORACLE = "--told/--no-told"
+NAMES = ("teacher", "oracle", "max_params", "max_macs", "seed")
 
 
 @dataclass(frozen=True)
@@ -41,105 +42,78 @@ class Size(click.ParamType):
             )
 
 
-def choices(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose records; the command gets them as ``wanted``, made when called."""
+def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that select records; the command gets them as ``selection``, made when called."""
     options = (
         click.option("--teacher", metavar="ROLE", help="Only students of such a teacher."),
         click.option(
-            "--told/--no-told",
+            "--oracle/--no-oracle",
             default=None,
-            help="Only defenses that were told the secret, or not.",
+            help="Only defenses that know the adversary's secret, or only others.",
         ),
-        click.option(
-            "--max-params", "params", type=Size(), help="Students no larger; 1.5M is read."
-        ),
-        click.option("--max-macs", "macs", type=Size(), help="Students no costlier an image."),
+        click.option(OLD_ORACLE, "old_oracle", default=None, hidden=True),
+        click.option("--max-params", type=Size(), help="Students no larger; 1.5M is read."),
+        click.option("--max-macs", type=Size(), help="Students no costlier a sample."),
         click.option("--seed", type=click.IntRange(min=0), help="Only students of this seed."),
     )
 
     @wraps(command)
-    def chosen(**given: Any) -> Any:
-        asked = {name: given.pop(name) for name in NAMES}
+    def selected(old_oracle: bool | None, **given: Any) -> Any:
+        if old_oracle is not None and given["oracle"] is not None:
+            raise click.UsageError(f"{OLD_ORACLE} is the old name of --oracle; give one of them")
+        if old_oracle is not None:
+            given["oracle"] = old_oracle
+        values = {name: given.pop(name) for name in NAMES}
 
-        def wanted() -> Wanted:
-            from robustbench_kd.reports.filters import Wanted
+        def selection() -> Selection:
+            from robustbench_kd.reports.filters import Selection
 
-            return Wanted(**asked)
+            return Selection(**values)
 
-        return command(wanted=wanted, **given)
+        return command(selection=selection, **given)
 
     for option in reversed(options):
-        chosen = option(chosen)
-    return chosen
+        selected = option(selected)
+    return selected
 
 
 def ranked(
-    contest: Leaderboard, folder: Path | None, wanted: Wanted, *, levels: bool
-) -> tuple[Board, Mapping[str, str], tuple[str, ...]]:
-    """The board, how far each record was checked (where asked), and what was refused.
+    leaderboard: Leaderboard, folder: Path | None, selection: Selection, *, levels: bool
+) -> tuple[Ranking, Mapping[str, str], tuple[str, ...]]:
+    """The ranking, how far each record was checked (where that is needed), and what was refused.
+
+    Args:
+        folder: in place of the committed records and of those made on this machine.
 
     Raises:
-        NothingEvaluated: where there is no record, or none that is wanted.
+        NothingEvaluated: where there is no record, or none is selected.
     """
-    from robustbench_kd.evaluation.verification_levels import level_of
-    from robustbench_kd.reports.leaderboard import fold
-    from robustbench_kd.results.record import SCHEMA
+    from robustbench_kd.reports.leaderboard import rank
+    from robustbench_kd.results.store import Inventory, local_records, take_inventory
 
-    stock, mine, refused = _stocks(contest, folder, SCHEMA)
-    board = fold(contest, list(stock.values()), list(mine.values()), wanted)
-    paths = {**stock, **mine} if levels else {}
-    return board, {record.id: level_of(path).name for path, record in paths.items()}, refused
-
-
-def stocked(
-    contest: Leaderboard, folder: Path | None, wanted: Wanted
-) -> tuple[list[Any], tuple[str, ...]]:
-    """The records of a board of attacks on training data, and what was refused.
-
-    Of a student that is committed and was made here again, the committed record stays.
-
-    Raises:
-        NothingEvaluated: where there is no record, or none that is wanted.
-    """
-    from robustbench_kd.reports.filters import chosen
-    from robustbench_kd.results.planted import SCHEMA as PLANTED
-    from robustbench_kd.results.probed import SCHEMA as PROBED
-
-    stock, mine, refused = _stocks(contest, folder, PROBED if contest.probed else PLANTED)
-    found = list(stock.values())
-    known = {_about(record) for record in found}
-    found += [record for record in mine.values() if _about(record) not in known]
-    return chosen(found, wanted, contest.name), refused
-
-
-def _stocks(
-    contest: Leaderboard, folder: Path | None, schema: str
-) -> tuple[Mapping[Path, Any], Mapping[Path, Any], tuple[str, ...]]:
-    """The records of a folder, or the committed ones and those made here; and what was refused.
-
-    Raises:
-        NothingEvaluated: where there is no record.
-    """
-    from robustbench_kd.results.store import Stock, kept, take_stock
-
-    stock = take_stock(folder, contest.name, schema)
-    mine = take_stock(kept(), contest.name, schema) if folder is None else Stock({}, ())
-    refused = stock.refused + mine.refused
+    committed = take_inventory(folder, leaderboard.name)
+    local = Inventory({}, ())
+    if folder is None:
+        local = take_inventory(local_records(), leaderboard.name)
+    refused = committed.refused + local.refused
     name_refused(refused)
-    if not stock.records and not mine.records:
-        where = folder or "the package or the cache"
-        trains = "" if contest.door == "input" and not contest.probed else " --train"
+    if not committed.records and not local.records:
+        train = " --train" if leaderboard.poisons else ""
         raise NothingEvaluated(
-            f"there is no record of {contest.name} in {where}; make one: "
-            f"robustbench-kd evaluate{trains} --board {contest.name} "
-            f"--defense {contest.defenses[0]}"
+            f"there is no record of {leaderboard.name} in {folder or 'the package or the cache'}; "
+            f"make one: robustbench-kd evaluate{train} --board {leaderboard.name} "
+            f"--defense {leaderboard.defenses[0]}"
         )
-    return stock.records, mine.records, refused
+    records = (list(committed.records.values()), list(local.records.values()))
+    ranking = rank(leaderboard, *records, selection)
+    paths = {**committed.records, **local.records} if levels else {}
+    return ranking, {record.id: _level(path) for path, record in paths.items()}, refused
 
 
-def _about(record: Any) -> tuple[Any, ...]:
-    attacks = (record.attack,) if hasattr(record, "attack") else tuple(record.attacks)
-    return attacks, record.label, record.seed
+def _level(path: Path) -> str:
+    from robustbench_kd.evaluation.verification_levels import level_of
+
+    return level_of(path).name
 
 
 def name_refused(refused: Sequence[str]) -> None:
@@ -148,8 +122,9 @@ def name_refused(refused: Sequence[str]) -> None:
         click.echo(f"robustbench-kd: refused: {' '.join(sentence.split())}", err=True)
 
 
-def unlisted(board: Board) -> None:
-    """Names on stderr who is not ranked, for formats that hold the ranking alone."""
-    for row, reason in board.outside:
-        who = f"{row.label}, seed {row.record.seed} ({row.record.id[:12]})"
+def name_outside(ranking: Ranking) -> None:
+    """Names on stderr what is not ranked, for formats that hold the ranking alone."""
+    for row, reason in ranking.outside:
+        under = f" under {row.attack}" if row.attack else ""
+        who = f"{row.label}{under}, seed {row.record.seed} ({row.record.id[:12]})"
         click.echo(f"robustbench-kd: not ranked: {who}: {reason}", err=True)

@@ -1,4 +1,4 @@
-"""``baseline``: what robustness was when somebody accepted it, as one file for git."""
+"""``baseline``: what students withstood when it was accepted, as one file for git."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.ops.statistics.bitset import discordant
 from robustbench_kd.regression.baseline import Baseline, accepted, load_baseline, save_baseline
 from robustbench_kd.regression.snapshot import Snapshot
-from robustbench_kd.results.record import Json
+from robustbench_kd.results.record import Bits, Json
 
 FILE = Path(".rkd/baseline.json")
 file = click.option(
@@ -23,15 +23,15 @@ file = click.option(
     default=FILE,
     show_default=True,
     metavar="FILE",
-    help="Lies in git; about 170 bytes for 1,000 examples and an attack.",
+    help="Lies in git; about 350 bytes for 1,000 examples and an attack.",
 )
 reason = click.option("--reason", required=True, metavar="TEXT", help="Why this is accepted.")
 records = click.argument("records", nargs=-1, required=True, metavar="RECORD...")
 
 
-@click.group("baseline", short_help="Accept today's robustness, as a file for git.")
+@click.group("baseline", short_help="Accept today's results, as a file for git.")
 def baselining() -> None:
-    """Accept today's robustness, as one file for git, which robustbench-kd gate holds others to.
+    """Accept today's results, as one file for git, which robustbench-kd gate compares others with.
 
     RECORD is a path, a folder, or a label on the board: ard, or ard@1 for seed 1. The file keeps
     two baselines: what was last accepted, and an anchor (a release, say) against slow drift.
@@ -56,7 +56,7 @@ def saving(
         )
     baseline = accepted(gathered(records, board).snapshots, reason)
     save_baseline(baseline, path)
-    _say("baseline save", baseline, path, as_json)
+    _print("baseline save", baseline, path, as_json)
 
 
 @baselining.command("update")
@@ -69,15 +69,15 @@ def saving(
 def updating(
     records: tuple[str, ...], path: Path, reason: str, anchor: bool, board: str, as_json: bool
 ) -> None:
-    """Accept these records as the last baseline; the anchor stays unless it is asked for."""
+    """Accept these records as the last baseline; the anchor stays unless --anchor is given."""
     old = load_baseline(path)
     new = old.updated(gathered(records, board).snapshots, reason, anchor=anchor)
     save_baseline(new, path)
     if not as_json:
-        for name, one in new.previous.items():
-            if one != old.previous.get(name):
-                click.echo(_moved(name, old.previous.get(name), one))
-    _say("baseline update", new, path, as_json)
+        for name, shot in new.previous.items():
+            if shot != old.previous.get(name):
+                click.echo(_changes(name, old.previous.get(name), shot))
+    _print("baseline update", new, path, as_json)
 
 
 @baselining.command("show")
@@ -85,48 +85,46 @@ def updating(
 @json_option
 def showing(path: Path, as_json: bool) -> None:
     """Print what is in a baseline."""
-    _say("baseline show", load_baseline(path), path, as_json)
+    _print("baseline show", load_baseline(path), path, as_json)
 
 
-def _moved(name: str, old: Snapshot | None, new: Snapshot) -> str:
+def _changes(name: str, old: Snapshot | None, new: Snapshot) -> str:
+    """What an update accepts, endpoint by endpoint."""
     if old is None:
         return f"{name}: new"
-    moves = []
-    for attack, column in new.columns.items():
-        was = old.columns.get(attack)
-        if was is None or was.count != column.count or was.asks != column.asks:
-            moves.append(f"{attack} asks something else")
+    changes = []
+    for endpoint, after in new.endpoints.items():
+        before = old.endpoints.get(endpoint)
+        if before is None or before.settings != after.settings or before.count != after.count:
+            changes.append(f"{endpoint} on other samples or under another attack")
+            continue
+        if isinstance(after.values, Bits):
+            lost, won = discordant(before.favourable, after.favourable)
         else:
-            lost, won = discordant(was.flags, column.flags)
-            moves.append(f"{attack} lost {lost}, won {won}")
-    return f"{name}: {'; '.join(moves)}"
+            losses = before.losses(after)
+            lost, won = (sum(sign * loss > 0 for loss in losses) for sign in (1, -1))
+        changes.append(f"{endpoint} lost {lost}, won {won}")
+    return f"{name}: {'; '.join(changes)}"
 
 
-def _say(command: str, baseline: Baseline, path: Path, as_json: bool) -> None:
+def _print(command: str, baseline: Baseline, path: Path, as_json: bool) -> None:
     if as_json:
         parts = {"previous": baseline.previous, "anchor": baseline.anchor}
-        shown = {part: {n: _numbers(s) for n, s in one.items()} for part, one in parts.items()}
+        shown = {part: {n: _json(s) for n, s in shots.items()} for part, shots in parts.items()}
         document(command, path=str(path), reason=baseline.reason, **shown)
         return
-    for name, one in baseline.previous.items():
-        where = (
-            ""
-            if baseline.anchor.get(name) == one
-            else ", its anchor differs: "
-            + (str(baseline.anchor[name].worst) if name in baseline.anchor else "none")
+    for name, shot in baseline.previous.items():
+        anchor = baseline.anchor.get(name)
+        differs = (
+            "" if anchor == shot else f", its anchor differs: {anchor.primary}" if anchor else ""
         )
-        click.echo(
-            f"{name}: robust {one.worst} of {one.worst.count}, clean {one.clean.share}{where}"
-        )
+        click.echo(f"{name}: {shot.summary}{differs}")
     click.echo(f"{path}: {path.stat().st_size:,} bytes; reason: {baseline.reason}")
 
 
-def _numbers(one: Snapshot) -> Json:
-    cells = {name: {"right": c.share.hits, "count": c.count} for name, c in one.columns.items()}
-    share = one.worst
-    return {
-        "robust": {"right": share.hits, "count": share.count},
-        "cells": cells,
-        "claim": one.claim,
-        "weights": one.weights,
+def _json(shot: Snapshot) -> Json:
+    endpoints = {
+        name: {"role": end.role, "unit": end.unit, **end.estimate.json()}
+        for name, end in shot.endpoints.items()
     }
+    return {"endpoints": endpoints, "claim": shot.claim, "weights": shot.weights}

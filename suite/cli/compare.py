@@ -1,4 +1,4 @@
-"""``compare``: did robustness drop? Imports no torch, so that a gate answers at once."""
+"""``compare``: is one student worse than another? Imports no torch, so that it starts at once."""
 
 from __future__ import annotations
 
@@ -8,56 +8,61 @@ from typing import Any
 import click
 
 from robustbench_kd.cli import _options
-from robustbench_kd.cli._gate_records import asking, gathered
+from robustbench_kd.cli._gate_records import gathered, replayer
 from robustbench_kd.cli._output import document, json_option
-from robustbench_kd.cli.gate import judging, rules_of
+from robustbench_kd.cli.gate import rules_of, testing
 from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.regression.compare import expect_comparable
-from robustbench_kd.regression.endpoints import Pair
 from robustbench_kd.regression.gate import gate
+from robustbench_kd.regression.pairing import StudentPair
 from robustbench_kd.regression.snapshot import Snapshot
-from robustbench_kd.reports.formats.gate_ci import as_json as numbers
-from robustbench_kd.reports.formats.gate_text import sight, story
+from robustbench_kd.reports.formats.gate_ci import as_json as gate_json
+from robustbench_kd.reports.formats.gate_text import finding_lines, sensitivity
 
 
-@click.command("compare", short_help="Did robustness drop? Exit 1 on more than chance and margin.")
+@click.command("compare", short_help="Is a student worse? Exit 1 beyond chance and margin.")
 @click.argument("old")
 @click.argument("new")
 @_options.board
-@judging
+@testing
 @json_option
-def comparing(old: str, new: str, board: str, as_json: bool, **asked: Any) -> int:
-    """Compare two records image by image; exit 1 on a loss that is more than chance and margin.
+def comparing(old: str, new: str, board: str, as_json: bool, **options: Any) -> int:
+    """Compare two records sample by sample; exit 1 on a loss beyond chance and margin.
 
-    OLD and NEW are paths of records, or labels on the board: ard, or ard@1 for seed 1. An image is
-    robust if it survives every attack of the panel; the test is McNemar's, one-sided.
+    OLD and NEW are paths of records, or labels on the board: ard, ard@1 for seed 1, or
+    badnets/ard@1 where each attack trains its own student. What is compared is the metric that the
+    leaderboard ranks by: robust accuracy (an image is robust if it survives every attack of the
+    panel), attack success, exposure. Bits are tested by McNemar's test, numbers by a sign-flip
+    test, one-sided.
     """
-    rules = rules_of(asked["alpha"], asked["margin"], asked["test"], asked["strict_margin"])
-    both = [gathered([text], board) for text in (old, new)]
-    for text, found in zip((old, new), both, strict=True):
-        if len(found.snapshots) != 1:
-            raise BadSetting(f"{text} holds {len(found.snapshots)} records; compare takes one")
-    before, after = (found.snapshots[0] for found in both)
+    rules = rules_of(options["alpha"], options["margin"], options["test"], options["strict_margin"])
+    sides = [gathered([text], board) for text in (old, new)]
+    for text, records in zip((old, new), sides, strict=True):
+        if len(records.snapshots) != 1:
+            raise BadSetting(f"{text} holds {len(records.snapshots)} records; compare takes one")
+    before, after = (records.snapshots[0] for records in sides)
     expect_comparable(before, after)
-    paths = {**both[0].paths, **both[1].paths}
-    ask = asking(paths, asked["confirm"]) if asked["replay"] or asked["confirm"] else None
-    judged = gate([Pair(after.name, "old", before, after)], rules, ask=ask)
-    one = judged.primary[0]
+    paths = {**sides[0].paths, **sides[1].paths}
+    replay = options["replay"] or options["confirm"]
+    result = gate(
+        [StudentPair(after.name, "old", before, after)],
+        rules,
+        replayer=replayer(paths, options["confirm"]) if replay else None,
+    )
+    primary = result.primary[0]
     if as_json:
-        sides = {"old": _side(before), "new": _side(after)}
-        counts = dataclasses.asdict(one.numbers) if one.numbers else {}
-        rest = {k: v for k, v in numbers(judged).items() if k != "verdict"}
-        document("compare", **counts, alpha=rules.alpha, **sides, **rest)
-        return judged.code
-    for side, record in (("old", before), ("new", after)):
-        robust = record.worst
-        words = f"robust {robust} of {robust.count}, clean {record.clean.share}"
-        click.echo(f"{side}: {record.label}, seed {record.seed}: {words}")
-    for finding in (one, *(other for other in judged.findings if other.role == "clean")):
-        click.echo("\n".join(story(finding)))
-    click.echo(sight(judged))
-    return judged.code
+        numbers = dataclasses.asdict(primary.numbers) if primary.numbers else {}
+        rest = {name: value for name, value in gate_json(result).items() if name != "verdict"}
+        both = {"old": _side(before), "new": _side(after)}
+        document("compare", **numbers, alpha=rules.alpha, unit=primary.unit, **both, **rest)
+        return result.code
+    for side, shot in (("old", before), ("new", after)):
+        click.echo(f"{side}: {shot.label}, seed {shot.seed}: {shot.summary}")
+    for finding in (primary, *(f for f in result.findings if f.role == "utility")):
+        click.echo("\n".join(finding_lines(finding)))
+    click.echo(sensitivity(result))
+    return result.code
 
 
-def _side(one: Snapshot) -> dict[str, object]:
-    return {"label": one.label, "seed": one.seed, "claim": one.claim}
+def _side(shot: Snapshot) -> dict[str, object]:
+    return {"label": shot.label, "seed": shot.seed, "claim": shot.claim}

@@ -1,4 +1,4 @@
-"""``gate``: did robustness drop below what was accepted? Imports no torch unless it must ask."""
+"""``gate``: is a student worse than what was accepted? No torch unless networks are queried."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from typing import Any
 import click
 
 from robustbench_kd.cli import _options
-from robustbench_kd.cli._gate_records import asking, gathered, latest
+from robustbench_kd.cli._gate_records import gathered, latest, replayer
 from robustbench_kd.cli._output import SCHEMA, json_option
 from robustbench_kd.cli.baseline import file
-from robustbench_kd.core.errors import BadSetting, SaveFailed
+from robustbench_kd.core.aliases import current_name
+from robustbench_kd.core.errors import BadSetting, SaveFailed, UnknownName
 from robustbench_kd.core.io import expect_writable, write_whole
 from robustbench_kd.core.options import parse
+from robustbench_kd.core.registry import entries
+from robustbench_kd.regression.baseline import SCHEMA as BASELINE_SCHEMA
 from robustbench_kd.regression.baseline import load_baseline
 from robustbench_kd.regression.decision import Rules
-from robustbench_kd.regression.endpoints import pairs
 from robustbench_kd.regression.gate import Gate, gate
+from robustbench_kd.regression.pairing import pairs
+from robustbench_kd.regression.snapshot import TEST_NLL
 from robustbench_kd.reports.formats.gate_ci import (
     as_json,
     as_junit,
@@ -39,30 +43,37 @@ Exit codes; the highest that applies:
   2  usage or bad input
   3  inconclusive, with --on-inconclusive fail
   4  not comparable: no baseline, a student vanished or is new, other data or attacks
-  5  nothing to judge
+  5  nothing to compare
   6  a report could not be written
   130  interrupted
 """
 
 
-def judging(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a gate judges."""
+def testing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a gate tests."""
     for option in (
         click.option(
             "--confirm",
             type=click.IntRange(min=0),
             default=0,
             metavar="SEEDS",
-            help="Attack what still differs anew, by so many fresh seeds; implies --replay.",
+            help="Attack what still differs with so many fresh seeds; implies --replay.",
         ),
-        click.option("--replay", is_flag=True, help="Ask each network about what broke the other."),
+        click.option(
+            "--replay",
+            is_flag=True,
+            help="Query each network with the inputs that broke the other.",
+        ),
         click.option("--strict-margin", is_flag=True, help="Fail only beyond the margin for sure."),
-        click.option("--test", type=click.Choice(("midp", "exact")), default="midp"),
+        click.option(
+            "--test", type=click.Choice(("midp", "exact")), default="midp", help="Of bits."
+        ),
         click.option(
             "--margin",
             default="",
-            metavar="POINTS",
-            help="The drop that is borne: 2, or robust=2,clean=1,planted=5 (the defaults).",
+            metavar="MARGIN",
+            help="The tolerated loss: 2 (in the unit of the primary metric), or by metric: "
+            "robust-accuracy=2,exposure=0.5.  [default: each metric's own]",
         ),
         click.option(
             "--alpha", type=float, default=0.05, show_default=True, help="Chance of a false alarm."
@@ -73,25 +84,35 @@ def judging(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rules_of(alpha: float, margin: str, test: str, strict: bool) -> Rules:
-    """The rules as typed; margins are typed in points and kept as shares.
+    """The rules as typed.
 
     Raises:
-        BadSetting: for a margin that is no number, or of something else.
+        BadSetting: for a margin that is no number.
+        UnknownName: for one of no metric.
     """
-    names = {"robust": "margin", "clean": "clean", "planted": "planted"}
-    given = parse(margin if "=" in margin or not margin else f"robust={margin}")
-    shares: dict[str, float] = {}
-    for name, text in given.items():
-        if name not in names:
-            raise BadSetting(f"no margin named {name!r}; there are: {', '.join(names)}")
-        try:
-            shares[names[name]] = float(text.removesuffix("pp")) / 100
-        except ValueError as why:
-            raise BadSetting(f"a margin is a number of points, such as 2, not {text!r}") from why
-    return Rules(alpha=alpha, test=test, strict=strict, **shares)  # type: ignore[arg-type]
+    if "=" not in margin:
+        primary = _margin(margin) if margin else None
+        return Rules(alpha=alpha, margin=primary, test=test, strict=strict)  # type: ignore[arg-type]
+    margins = {}
+    known = {*entries("metrics"), TEST_NLL}
+    for typed, text in parse(margin).items():
+        name = current_name("metrics", typed.replace("_", "-"))
+        if name not in known:
+            raise UnknownName("metric", typed, known)
+        margins[name] = _margin(text)
+    return Rules(alpha=alpha, margins=margins, test=test, strict=strict)  # type: ignore[arg-type]
 
 
-@click.command("gate", short_help="Did robustness drop below the baseline? For CI.", epilog=CODES)
+def _margin(text: str) -> float:
+    try:
+        return float(text.removesuffix("pp"))
+    except ValueError as why:
+        raise BadSetting(
+            f"a margin is a number, such as 2 (points of a share), not {text!r}"
+        ) from why
+
+
+@click.command("gate", short_help="Is a student worse than its baseline? For CI.", epilog=CODES)
 @click.argument("new", nargs=-1)
 @file
 @_options.board
@@ -101,7 +122,7 @@ def rules_of(alpha: float, margin: str, test: str, strict: bool) -> Rules:
     default="both",
     show_default=True,
 )
-@judging
+@testing
 @click.option("--model", metavar="MODULE:FACTORY|FILE", help="The new network, if it is yours.")
 @_options.net
 @click.option("--evidence", type=click.Path(path_type=Path), metavar="DIR", help="Older records.")
@@ -120,38 +141,45 @@ def gating(
     outs: tuple[str, ...],
     github: bool,
     as_json: bool,
-    **asked: Any,
+    **options: Any,
 ) -> int:
-    """Hold new records to a baseline, image by image; exit 1 where robustness really dropped.
+    """Compare new records with a baseline, sample by sample; exit 1 where a student is worse.
 
     NEW are paths of records, folders, or labels on the board; without, the newest record on this
-    machine of every student in the baseline. The primary endpoint is the worst case over the panel,
-    tested by McNemar's test, one-sided; a drop within the margin passes. All students are tested
-    together, so that more of them raise no more false alarms.
+    machine of every student in the baseline. The primary endpoint is the metric that the
+    leaderboard ranks by: robust accuracy, attack success, exposure. Bits are tested by McNemar's
+    test, numbers by a sign-flip test, one-sided; a loss within the margin passes. All students are
+    tested together, so that more of them raise no more false alarms.
     """
-    rules = rules_of(asked["alpha"], asked["margin"], asked["test"], asked["strict_margin"])
-    written = [_out(text) for text in outs]
+    rules = rules_of(options["alpha"], options["margin"], options["test"], options["strict_margin"])
+    reports = [_out(text) for text in outs]
     baseline = load_baseline(path)
-    found = gathered(new, board) if new else latest({*baseline.previous, *baseline.anchor})
-    ask = None
-    if asked["replay"] or asked["confirm"]:
-        given = (asked["confirm"], asked["model"], asked["net"], asked["evidence"])
-        ask = asking(found.paths, *given)
-    judged = gate(
-        pairs(baseline, found.snapshots, against),
+    if baseline.schema != BASELINE_SCHEMA:
+        click.echo(
+            f"robustbench-kd: {path} has schema {baseline.schema}, which is read; where a student "
+            "is not comparable, accept it anew by robustbench-kd baseline update",
+            err=True,
+        )
+    records = gathered(new, board) if new else latest({*baseline.previous, *baseline.anchor})
+    replay = None
+    if options["replay"] or options["confirm"]:
+        given = (options["confirm"], options["model"], options["net"], options["evidence"])
+        replay = replayer(records.paths, *given)
+    result = gate(
+        pairs(baseline, records.snapshots, against),
         rules,
-        ask=ask,
-        inconclusive_fails=asked["on_inconclusive"] == "fail",
-        missing_fails=asked["on_missing"] == "fail",
+        replayer=replay,
+        inconclusive_fails=options["on_inconclusive"] == "fail",
+        missing_fails=options["on_missing"] == "fail",
     )
-    for name, target in written:  # before anything is said, and whatever the verdict
-        write_whole(target, _report(judged, name, path).encode())
+    for name, target in reports:  # before anything is printed, and whatever the verdict
+        write_whole(target, _report(result, name, path).encode())
     if github:
-        _to_github(judged)
-    click.echo(_report(judged, "json" if as_json else form, path), nl=False)
+        _to_github(result)
+    click.echo(_report(result, "json" if as_json else form, path), nl=False)
     if github:
-        click.echo(_report(judged, "github", path), nl=False, err=as_json or form != "text")
-    return judged.code
+        click.echo(_report(result, "github", path), nl=False, err=as_json or form != "text")
+    return result.code
 
 
 def _out(text: str) -> tuple[str, Path]:
@@ -162,24 +190,24 @@ def _out(text: str) -> tuple[str, Path]:
     return name, Path(target)
 
 
-def _report(judged: Gate, form: str, path: Path) -> str:
+def _report(result: Gate, form: str, path: Path) -> str:
     if form == "markdown":
-        return as_markdown(judged)
+        return as_markdown(result)
     if form == "junit":
-        return as_junit(judged)
+        return as_junit(result)
     if form == "text":
-        return _joined(list(lines(judged)))
+        return _joined(list(lines(result)))
     if form == "github":
-        return _joined(list(workflow_commands(judged, path.as_posix())))
+        return _joined(list(workflow_commands(result, path.as_posix())))
     if form == "sarif":
-        body: Any = as_sarif(judged, path.as_posix(), _line_in(path))
+        body: Any = as_sarif(result, path.as_posix(), _line_in(path))
     else:
-        body = {"schema": SCHEMA, "command": "gate", "ok": True, **as_json(judged)}
+        body = {"schema": SCHEMA, "command": "gate", "ok": True, **as_json(result)}
     return json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _joined(found: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in found)
+def _joined(parts: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in parts)
 
 
 def _line_in(path: Path) -> Callable[[str], int]:
@@ -189,11 +217,11 @@ def _line_in(path: Path) -> Callable[[str], int]:
     return lambda entry: heads.get(json.dumps(entry), 1)
 
 
-def _to_github(judged: Gate) -> None:
+def _to_github(result: Gate) -> None:
     """The step's summary and outputs, in the files that a workflow names."""
     for name, text in (
-        ("GITHUB_STEP_SUMMARY", as_markdown(judged)),
-        ("GITHUB_OUTPUT", _joined(list(outputs(judged)))),
+        ("GITHUB_STEP_SUMMARY", as_markdown(result)),
+        ("GITHUB_OUTPUT", _joined(list(outputs(result)))),
     ):
         if target := os.environ.get(name):
             try:

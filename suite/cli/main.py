@@ -29,14 +29,17 @@ from robustbench_kd.cli._output import SCHEMA, emit
 from robustbench_kd.core.errors import RobustbenchError
 from robustbench_kd.core.version import current
 
+RENAMED = {"students": "subnets", "figure": "plot"}
+"""Old command -> new command."""
+
 CODES = """
 \b
 Exit codes:
   0    it worked
-  1    a loss that is more than chance and margin, or a weaker attack (compare, gate), or a refuted
-       record (verify)
+  1    a loss beyond chance and margin, or a weaker attack (compare, gate), or a refuted record
+       (verify)
   2    usage or bad input
-  3    too few examples to tell, where that is to fail (gate --on-inconclusive fail)
+  3    too few samples to tell, where that should fail (gate --on-inconclusive fail)
   4    the records cannot be compared, or there is no baseline
   5    nothing was evaluated: there is no record to show
   6    something could not be saved
@@ -44,7 +47,7 @@ Exit codes:
 """
 
 
-class House(click.Group):
+class CommandGroup(click.Group):
     """A group whose every error is one sentence on stderr, and a code."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
@@ -78,6 +81,8 @@ class House(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in RENAMED:
+            args = [RENAMED[args[0]], *args[1:]]
         if args[0] not in self.commands and not args[0].startswith("-"):
             near = get_close_matches(args[0], self.commands, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -108,7 +113,9 @@ def _closed() -> int:
     return 0
 
 
-@click.group(cls=House, epilog=CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup, epilog=CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(current(), prog_name="robustbench-kd")
 def main() -> None:
     """What does knowledge distillation do to security? Attacks meet distillation defenses.
@@ -131,8 +138,8 @@ for part in (
     gate.gating,
     verify.verifying,
     train.training,
-    subnets.scouting,
-    plot.drawing,
+    subnets.listing_subnets,
+    plot.plotting,
     report.reporting,
     merge.merging,
     schema.schema,

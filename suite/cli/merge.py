@@ -15,7 +15,7 @@ CODES = """
 Exit codes; the highest that applies, after all that is usable was written:
   0  every record is in the folder now
   2  a file is damaged, cut off, of a newer schema, or without its evidence
-  4  a record asks something else than the others of its board
+  4  a record measures something else than the others of its leaderboard
   5  there is no usable record
   6  a file could not be written
 """
@@ -42,18 +42,22 @@ def merging(folders: tuple[Path, ...], out: Path, as_json: bool) -> int:
 
     The same claim is kept once; different answers to the same question lie side by side. Every
     file that cannot be trusted is named and left out, and the rest stays usable. Nothing is
-    overwritten, and no folder but --out is changed.
+    overwritten, and no folder but --out is changed. Records of older versions are written in the
+    schema of this one.
     """
     merged = merge(folders, out)
     if as_json:
         emit(_document(merged, out))
     else:
-        _say(merged, out)
+        _print(merged, out)
     return merged.code
 
 
 def _document(merged: Merged, out: Path) -> dict[str, object]:
-    refused = [{"path": str(one.path), "why": one.why, "code": one.code} for one in merged.refused]
+    refused = [
+        {"path": str(refusal.path), "why": refusal.why, "code": refusal.code}
+        for refusal in merged.refused
+    ]
     return {
         "schema": SCHEMA,
         "command": "merge",
@@ -61,19 +65,19 @@ def _document(merged: Merged, out: Path) -> dict[str, object]:
         "exit_code": merged.code,
         "out": str(out),
         "written": [str(path) for path in merged.written],
-        "there": [str(path) for path in merged.there],
-        "twice": [str(path) for path in merged.twice],
+        "present": [str(path) for path in merged.present],
+        "duplicates": [str(path) for path in merged.duplicates],
         "refused": refused,
     }
 
 
-def _say(merged: Merged, out: Path) -> None:
-    for one in merged.refused:
-        click.echo(f"refused: {one.why}")
+def _print(merged: Merged, out: Path) -> None:
+    for refusal in merged.refused:
+        click.echo(f"refused: {refusal.why}")
     boards = Counter(path.parent.name for path in merged.written)
     for board, count in sorted(boards.items()):
         click.echo(f"{board}: {count} new")
     click.echo(
-        f"{out}: {len(merged.written)} new, {len(merged.there)} there already, "
-        f"{len(merged.twice)} the same as another, {len(merged.refused)} refused"
+        f"{out}: {len(merged.written)} new, {len(merged.present)} there already, "
+        f"{len(merged.duplicates)} the same as another, {len(merged.refused)} refused"
     )

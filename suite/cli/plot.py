@@ -1,4 +1,4 @@
-"""``figure``: what the records of a board show, as one SVG file."""
+"""``plot``: what the records of a leaderboard show, as one SVG file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import click
 
 from robustbench_kd.cli import _options
 from robustbench_kd.cli._output import document, json_option
-from robustbench_kd.core.errors import NothingEvaluated
+
+KINDS = ("pareto", "poisoning-rate", "utility")
+RENAMED = {"macs": "pareto", "dose": "poisoning-rate", "frontier": "utility"}
 
 
-@click.command("figure", short_help="Draw the records of a board as an SVG file.")
-@click.argument("kind", type=click.Choice(["macs", "dose", "frontier"]))
+class PlotKind(click.Choice):
+    """A kind of plot; old names are understood."""
+
+    def convert(self, value: str, param: object, ctx: object) -> str:
+        return str(super().convert(RENAMED.get(value, value), param, ctx))  # type: ignore[arg-type]
+
+
+@click.command("plot", short_help="Plot the records of a leaderboard as an SVG file.")
+@click.argument("kind", type=PlotKind(KINDS))
 @_options.board
 @click.option(
     "--records",
@@ -25,37 +34,26 @@ from robustbench_kd.core.errors import NothingEvaluated
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE"
 )
 @json_option
-def drawing(kind: str, board: str, records: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Draw robust accuracy against multiply-accumulates, success against dose, or a frontier.
+def plotting(kind: str, board: str, records: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Plot robust accuracy against compute, attack success against rate, or exposure against cost.
 
     \b
-    figure macs --board fashion-linf --out macs.svg
-    figure dose --board fashion-backdoor --out dose.svg
-    figure frontier --board text-privacy --out frontier.svg
+    plot pareto --board fashion-linf --out pareto.svg
+    plot poisoning-rate --board fashion-backdoor --out rates.svg
+    plot utility --board text-privacy --out utility.svg
     """
     from robustbench_kd.core.io import expect_writable, write_whole
     from robustbench_kd.core.registry import board_of
-    from robustbench_kd.metrics._groups import cases as by_case
-    from robustbench_kd.metrics.backdoor_transfer import cases
-    from robustbench_kd.reports.figures import dose_figure, frontier_figure, macs_figure
-    from robustbench_kd.results.store import load_planted, load_probed, load_records
+    from robustbench_kd.reports.figures import draw
+    from robustbench_kd.results.store import load_records
 
     expect_writable(out.parent)
-    contest = board_of(board)
+    leaderboard = board_of(board)
     folders: tuple[Path | None, ...] = records or (None,)
-    if kind == "macs":
-        rows = [r for place in folders for r in load_records(place, board) if r.limit is None]
-        if not rows:
-            raise NothingEvaluated(f"there is no record of attacks on test inputs for {board}")
-        drawn, count = macs_figure(contest.title, rows), len(rows)
-    elif kind == "frontier":
-        held = by_case(contest, [r for place in folders for r in load_probed(place, board)])
-        drawn, count = frontier_figure(contest.title, held), len(held)
-    else:
-        found = cases(contest, [r for place in folders for r in load_planted(place, board)])
-        drawn, count = dose_figure(contest.title, found), len(found)
+    loaded = [record for folder in folders for record in load_records(folder, leaderboard.name)]
+    drawn = draw(kind, leaderboard, [record for record in loaded if record.limit is None])
     write_whole(out, drawn)
     if as_json:
-        document("figure", path=str(out), kind=kind, drawn=count)
+        document("plot", path=str(out), kind=kind, records=len(loaded))
         return
-    click.echo(f"{out}: {count} records drawn")
+    click.echo(f"{out}: {len(loaded)} records")

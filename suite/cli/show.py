@@ -10,25 +10,35 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from robustbench_kd.cli._output import document, json_option
+from robustbench_kd.core.aliases import current_name
 from robustbench_kd.core.errors import UnknownName
-from robustbench_kd.core.registry import KINDS, Entry, entries, find, split_name
+from robustbench_kd.core.registry import (
+    KINDS,
+    Entry,
+    boards_of,
+    entries,
+    find,
+    home_board,
+    split_name,
+)
 
 
 @click.command("show", short_help="One name: its source, formula and settings.")
 @click.argument("name")
 @json_option
 def showing(name: str, as_json: bool) -> None:
-    """One attack, defense, scenario or leaderboard: source, formula, settings."""
+    """One attack, defense, scenario, metric or leaderboard: source, formula, settings."""
     name, inner, _ = split_name(name)  # ard:alpha=0.9 is about ard
-    kinds = {kind: entries(kind) for kind in KINDS}
-    if not any(name in known for known in kinds.values()):
-        every = [known for names in kinds.values() for known in names]
-        raise UnknownName("attack, defense, scenario or leaderboard", name, every)
-    found = [described(find(kind, name), inner) for kind, known in kinds.items() if name in known]
+    known = {kind: entries(kind) for kind in KINDS if kind != "scorers"}
+    kinds = [kind for kind, names in known.items() if current_name(kind, name) in names]
+    if not kinds:
+        every = [entry for names in known.values() for entry in names]
+        raise UnknownName("attack, defense, scenario, metric or leaderboard", name, every)
+    described_entries = [described(find(kind, name), inner) for kind in kinds]
     if as_json:
-        document("show", name=name, entries=found)
+        document("show", name=name, entries=described_entries)
         return
-    for facts in found:
+    for facts in described_entries:
         _print(facts)
 
 
@@ -43,11 +53,21 @@ def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
         return facts | _board(thing)
     facts["summary"] = entry.summary()
     facts["about"] = inspect.cleandoc(thing.__doc__ or "")
-    for name in ("source", "made_for", "formula", "starts_from", "net", "nets", "media"):
+    for name in (
+        "source",
+        "adaptive_against",
+        "formula",
+        "starts_from",
+        "net",
+        "architectures",
+        "modalities",
+        "unit",
+        "higher_is_better",
+    ):
         value = getattr(thing, name, None)
         if isinstance(value, property | cached_property):  # it hangs on settings
             value = getattr(thing(), name)
-        if value:
+        if value or value is False:
             facts[name.replace("_", " ")] = value
     facts |= _offers(thing)
     if not hasattr(thing, "from_text"):
@@ -59,37 +79,49 @@ def described(entry: Entry, inner: str | None = None) -> dict[str, Any]:
 
 
 def _offers(thing: type) -> dict[str, Any]:
-    """Schedules of teachers, kinds of balls."""
+    """Schedules of teachers, norms of budgets, leaderboards of defenses."""
     facts: dict[str, Any] = {}
-    teaching = getattr(thing, "teaching", None)
-    if isinstance(teaching, dict):  # nad has a number of that name
-        facts["teachers"] = {r: dataclasses.asdict(s) for r, s in teaching.items()}
+    teacher_schedules = getattr(thing, "teacher_schedules", None)
+    if isinstance(teacher_schedules, dict):  # nad has a number of that name
+        facts["teachers"] = {r: dataclasses.asdict(s) for r, s in teacher_schedules.items()}
     if hasattr(thing, "norms"):
         facts["norms"] = list(thing.norms)
+    if hasattr(thing, "formula"):
+        name = str(vars(thing)["name"])
+        facts["home board"] = home_board(name)
+        facts["leaderboards"] = boards_of(name)
     return facts
 
 
 def _default(thing: Any) -> dict[str, Any]:
     """What an instance tells: the teachers it needs, its threat."""
     facts: dict[str, Any] = {}
-    if hasattr(thing, "needs"):
-        facts["teachers"] = list(thing.needs)
+    if hasattr(thing, "teacher_roles"):
+        facts["teachers"] = list(thing.teacher_roles)
     if hasattr(thing, "threat"):
         threat = thing.threat
-        facts["threat"] = {"goal": threat.goal, "door": threat.door, "sees": threat.sight}
+        facts["threat"] = {
+            "goal": threat.goal,
+            "capability": threat.capability,
+            "knowledge": threat.knowledge,
+            "scorer": threat.scorer,
+        }
     return facts
 
 
 def _board(board: Any) -> dict[str, Any]:
     seeds = {name: list(board.seeds_of(name)) for name in board.defenses}
-    ball = {} if board.probed else {"ball": f"{board.budget.kind} {board.budget.amount:g}"}
+    budget = {} if board.poisons else {"budget": f"{board.budget.kind} {board.budget.amount:g}"}
     return {
         "title": board.title,
         "scenario": board.scenario,
-        "door": board.door,
-        **ball,
-        "panel": list(board.panel),
-        "wide": list(board.wide),
+        "capability": board.capability,
+        **budget,
+        "attacks": list(board.attacks),
+        "attacks on the full test set": list(board.full_test_attacks),
+        "models": list(board.models),
+        "metrics": list(board.metrics),
+        "ranked by": board.rank_by,
         "schedule": dataclasses.asdict(board.schedule),
         "defenses (seeds)": seeds,
     }

@@ -1,8 +1,7 @@
-"""``verify``: one forward pass over the stored inputs, and a record stands or falls."""
+"""``verify``: the models of records are queried again, and a record stands or falls."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,16 @@ import click
 
 from robustbench_kd.cli import _options
 from robustbench_kd.cli._output import document, json_option
-from robustbench_kd.core.errors import BadRecord, BadSetting, NothingEvaluated
+from robustbench_kd.core.errors import BadModel, BadRecord, MissingData, NothingEvaluated
 
 if TYPE_CHECKING:
-    from robustbench_kd.evaluation.reasking import Reasked
-    from robustbench_kd.evaluation.reprobing import Reprobed
     from robustbench_kd.results.record import Record
 
 PATH = click.Path(exists=True, path_type=Path)
+WORDS = {True: "confirmed", False: "REFUTED", None: "not checkable here"}
 
 
-@click.command("verify", short_help="Replay the stored inputs of records.")
+@click.command("verify", short_help="Query the models of records again.")
 @click.argument("records", nargs=-1, required=True, type=PATH, metavar="RECORD...")
 @click.option("--model", metavar="MODULE:FACTORY|FILE", help="The network, where it is your own.")
 @_options.net
@@ -40,102 +38,72 @@ def verifying(
     threads: int,
     as_json: bool,
 ) -> int:
-    """Replay records (or folders of them): digests, counts, ball, box, and every verdict.
+    """Check records (or folders of them): digests, budgets, and every recorded value.
 
-    That proves that the images counted as broken are broken. Exit 1 if a record is refuted.
+    Each model is queried again, with the stored inputs where a record has any. That proves that
+    examples counted as broken are broken. Exit 1 if a record is refuted; 2 if none is, but one
+    could not be checked because its data or a model is not here.
 
     \b
     The level says how far a record was checked here:
       L0  it parses and matches its own digest
-      L1  bits, counts and intervals agree, and so does the file beside it
-      L2  the stored inputs were replayed
+      L1  columns and counts agree, and so does the file beside it
+      L2  its models were queried again
       L3  the --rerun differs by no more than chance
-      L4  and an attack that was made to break this very defense was among those tried
+      L4  and an attack designed to break this very defense was among those run
     """
     _options.use_threads(threads)
-    paths = [path for given in records for path in _inside(given)]
+    paths = [path for given in records for path in _files(given)]
     if not paths:
         raise NothingEvaluated(f"there is no record in {', '.join(map(str, records))}")
-    again = _reruns(rerun)
-    found = [_levelled(path, _verified(path, model, net), again) for path in paths]
+    reruns = _reruns(rerun)
+    results = [_checked(path, model, net, reruns) for path in paths]
     if as_json:
-        document("verify", records=found, confirmed=all(one["confirmed"] for one in found))
+        document("verify", records=results, confirmed=all(r["confirmed"] for r in results))
     else:
-        for one in found:
-            word = "confirmed" if one["confirmed"] else "REFUTED"
-            click.echo(f"{word}: {one['words']}; level {one['level']['name'] or 'none'}")
-            for level in ("L3", "L4") if again else ():
-                if reason := one["level"]["not_reached"].get(level):
-                    click.echo(f"  not {level}: {reason}")
-    return int(not all(one["confirmed"] for one in found))
+        for result in results:
+            level = result["level"]["name"] or "none"
+            click.echo(f"{WORDS[result['confirmed']]}: {result['words']}; level {level}")
+            for above in ("L3", "L4") if reruns else ():
+                if reason := result["level"]["not_reached"].get(above):
+                    click.echo(f"  not {above}: {reason}")
+    if any(result["confirmed"] is False for result in results):
+        return 1
+    return 2 if any(result["confirmed"] is None for result in results) else 0
 
 
-def _inside(given: Path) -> list[Path]:
+def _files(given: Path) -> list[Path]:
     return sorted(given.rglob("*.json")) if given.is_dir() else [given]
 
 
 def _reruns(given: Path | None) -> list[Record]:
-    """The records that were made again.
+    """The records that were made again."""
+    from robustbench_kd.results.store import read_record
 
-    Raises:
-        BadSetting: where none of them is about attacks on test inputs.
-    """
-    from robustbench_kd.results.record import Record
-    from robustbench_kd.results.store import read_any
-
-    if given is None:
-        return []
-    found = [one for path in _inside(given) if isinstance(one := read_any(path), Record)]
-    if not found:
-        raise BadSetting(f"--rerun: {given} holds no record of attacks on test inputs")
-    return found
+    return [] if given is None else [read_record(path) for path in _files(given)]
 
 
-def _levelled(path: Path, found: dict[str, Any], reruns: list[Record]) -> dict[str, Any]:
-    from robustbench_kd.evaluation.verification_levels import level_of
-
-    level = level_of(path, replayed=found["confirmed"], reruns=reruns)
-    return {**found, "level": level.json()}
-
-
-def _verified(path: Path, model: str | None, net: str | None) -> dict[str, Any]:
-    from robustbench_kd.evaluation.fingerprints import scenario_of
-    from robustbench_kd.evaluation.reasking import verify_planted
-    from robustbench_kd.evaluation.reprobing import verify_probed
+def _checked(
+    path: Path, model: str | None, net: str | None, reruns: list[Record]
+) -> dict[str, Any]:
+    """Whether a record is confirmed (None where that cannot be checked), in words and numbers."""
+    from robustbench_kd.evaluation.entries import scenario_of
     from robustbench_kd.evaluation.verification import verify
-    from robustbench_kd.models.loading import bring
-    from robustbench_kd.results.probed import SCHEMA as PROBED
-    from robustbench_kd.results.store import is_planted, kind_of, load_record
+    from robustbench_kd.evaluation.verification_levels import level_of
+    from robustbench_kd.models.loading import load_network
+    from robustbench_kd.results.store import read_record
 
+    result: dict[str, Any] = {"path": str(path)}
     try:
-        if kind_of(path) == PROBED:
-            return _reprobed(path, verify_probed(path))
-        if is_planted(path):
-            return _reasked(path, verify_planted(path))
-        given = None
+        network = None
         if model is not None:
-            given = bring(model, net, scenario_of(load_record(path).scenario))
-        replay = verify(path, given)
+            network = load_network(model, net, scenario_of(read_record(path).scenario))
+        verification = verify(path, network)
+        words = f"{path}: {verification.words()}"
+        result |= {"confirmed": True, "words": words, **verification.json()}
     except BadRecord as why:
-        return {"path": str(path), "confirmed": False, "words": str(why)}
-    words = (
-        f"{path}: {replay.broken} images are broken by their stored inputs, so at most "
-        f"{replay.robust} are robust"
-    )
-    if replay.marginal:
-        words += f" ({replay.marginal} too close to call)"
-    return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(replay)}
-
-
-def _reasked(path: Path, again: Reasked) -> dict[str, Any]:
-    words = f"{path}: {again.networks} networks answer {again.inputs} inputs as the record says"
-    if again.marginal:
-        words += f" ({again.marginal} answers too close to call)"
-    return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(again)}
-
-
-def _reprobed(path: Path, again: Reprobed) -> dict[str, Any]:
-    words = f"{path}: {again.networks} networks know {again.numbers} things as the record says"
-    if again.marginal:
-        words += f" ({again.marginal} too close to call)"
-    return {"path": str(path), "confirmed": True, "words": words, **dataclasses.asdict(again)}
+        result |= {"confirmed": False, "words": str(why)}
+    except (BadModel, MissingData) as why:
+        result |= {"confirmed": None, "words": f"{path}: {why}"}
+    level = level_of(path, replayed=result["confirmed"] is True, reruns=reruns)
+    return {**result, "level": level.json()}

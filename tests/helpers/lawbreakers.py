@@ -1,4 +1,4 @@
-"""Plug-ins that break one law each, so that no law is one that nothing can break.
+"""Plug-ins that break one law each, so that every law is known to catch something.
 
 They are text, since they are installed into a folder of their own; the bases are the attack and the
 defense that the README shows.
@@ -34,7 +34,7 @@ class Leaky(MarginStep):
 
     def perturb(self, logits, x, goal, seed):
         z = x.clone().requires_grad_()
-        goal.lead(logits(z)).sum().backward()
+        goal.margin(logits(z)).sum().backward()
         return super().perturb(logits, x, goal, seed)
 
 
@@ -63,7 +63,25 @@ class Restless(MarginStep):
 
 class Peeking(MarginStep):
     name = "peeking"
-    sight = "scores"
+    knowledge = "score_based"
+
+
+class Boastful(MarginStep):
+    name = "boastful"
+
+    def perturb(self, logits, x, goal, seed):
+        z = super().perturb(logits, x, goal, seed)[0]
+        return z, {"correct": torch.zeros(len(x))}
+
+
+class Swallowing(MarginStep):
+    name = "swallowing"
+
+    def perturb(self, logits, x, goal, seed):
+        try:
+            return super().perturb(logits, x, goal, seed)
+        except RuntimeError:
+            return x.clone(), {}
 
 
 class Misnamed(MarginStep):
@@ -78,44 +96,46 @@ from theirs.noisy_distillation import NoisyDistillation
 class Meddling(NoisyDistillation):
     name = "meddling"
 
-    def harden(self, brief):
-        net = super().harden(brief)
-        brief.student.load_state_dict(net.state_dict())
+    def train(self, context):
+        net = super().train(context)
+        context.student.load_state_dict(net.state_dict())
         return net
 
 
 class Waking(NoisyDistillation):
     name = "waking"
 
-    def harden(self, brief):
-        brief.teachers["robust"].train()(brief.data.inputs)
-        return super().harden(brief)
+    def train(self, context):
+        context.teachers["robust"].train()(context.data.inputs)
+        return super().train(context)
 
 
 class Careless(NoisyDistillation):
     name = "careless"
 
-    def loss(self, brief):
-        ours = super().loss(brief)
-        return lambda net, batch, turn: ours(net, batch, turn) * (1 + torch.rand(()))
+    def loss(self, context):
+        objective = super().loss(context)
+        return lambda net, batch, step: objective(net, batch, step) * (1 + torch.rand(()))
 
 
 class Lazy(NoisyDistillation):
     name = "lazy"
 
-    def harden(self, brief):
-        return brief.student.eval()
+    def train(self, context):
+        return context.student.eval()
 """
 TRAINS = "test_it_trains_a_student_and_leaves_everything_else_alone"
 BROKEN_LAWS = {
     "attacks": {
         "far": "test_it_stays_within_ball_and_box_and_submits_every_example",
         "messy": "test_it_does_not_change_the_inputs_it_is_given",
-        "leaky": "test_it_leaves_the_network_as_it_found_it",
+        "leaky": "test_it_leaves_the_network_as_it_was",
         "dicey": "test_the_same_seed_gives_the_same_bits_whatever_ran_before",
         "masked": "test_a_constant_added_to_all_scores_changes_no_verdict",
         "restless": "test_a_radius_of_zero_moves_nothing",
-        "peeking": "test_who_does_not_see_the_weights_asks_for_no_gradient",
+        "peeking": "test_an_attack_that_is_not_white_box_uses_no_gradient",
+        "boastful": "test_its_submission_is_scored_without_a_warning",
+        "swallowing": "test_a_model_that_raises_when_it_is_queried_makes_no_row",
         "misnamed": "test_it_bears_the_name_of_its_file_and_names_its_source",
     },
     "defenses": {

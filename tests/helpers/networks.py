@@ -1,4 +1,4 @@
-"""Networks that tests attack: trained ones, and ones whose weakest point is known."""
+"""Networks that tests attack: a robust one, and linear ones, whose weakest point is known."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from robustbench_kd.core.seed import Seed
 from robustbench_kd.core.types import Examples
 from robustbench_kd.models.classifier import Classifier
 from robustbench_kd.scenarios.digits import Digits
-from robustbench_kd.training.objectives import under_attack
+from robustbench_kd.training.objectives import adversarial_loss
 from robustbench_kd.training.trainer import fit
 
 
 @cache
 def robust_digits() -> nn.Module:
-    """A small network, adversarially trained on the digits for seconds: right on 98 in 100."""
-    ground = Digits()
+    """A small network, adversarially trained on the digits for seconds: clean accuracy 98 %."""
+    scenario = Digits()
     return fit(
-        ground.student("resnet-8-16", Seed()),
-        ground.splits(Seed(), whole=True).train,
-        under_attack(Budget("linf", 0.1), steps=2),
+        scenario.student("resnet-8-16", Seed()),
+        scenario.splits(Seed(), whole=True).train,
+        adversarial_loss(Budget("linf", 0.1), steps=2),
         Schedule(epochs=12, batch=64),
         Seed(),
     )
 
 
-def asked(count: int) -> tuple[Classifier, Examples]:
-    """The robust digits network with its passes at zero, and test images."""
-    ground = Digits()
-    test = ground.splits(Seed(), whole=False).test
-    return ground.subject(robust_digits()), test.take(torch.arange(count))
+def robust_model(count: int) -> tuple[Classifier, Examples]:
+    """The robust digits network with its pass counter at zero, and test images."""
+    scenario = Digits()
+    test = scenario.splits(Seed(), whole=False).test
+    return scenario.target_model(robust_digits()), test.take(torch.arange(count))
 
 
 def linear(classes: int, shape: tuple[int, int, int], seed: int = 0) -> Callable[[Tensor], Tensor]:
@@ -44,8 +44,8 @@ def linear(classes: int, shape: tuple[int, int, int], seed: int = 0) -> Callable
     return lambda z: (z.flatten(1) - 0.5) @ w
 
 
-class Blind(torch.autograd.Function):
-    """The identity; whoever asks for its gradient is caught."""
+class NoGradient(torch.autograd.Function):
+    """The identity; computing its gradient fails."""
 
     @staticmethod
     def forward(ctx: object, z: Tensor) -> Tensor:
@@ -53,4 +53,4 @@ class Blind(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        raise AssertionError("a black-box attack asked for a gradient")
+        raise AssertionError("a black-box attack computed a gradient")

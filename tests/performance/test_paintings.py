@@ -1,4 +1,4 @@
-"""The grid of pictures by prompt: every painter of the board, from the same noise, unselected."""
+"""Generated images of a report: every model of the leaderboard, from the same noise, unselected."""
 
 from __future__ import annotations
 
@@ -13,23 +13,34 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_kd.core.errors import BadModel, BadRecord
+from robustbench_kd.core.paths import shipped
 from robustbench_kd.core.seed import Seed
-from robustbench_kd.evaluation.plots import networks
-from robustbench_kd.evaluation.reprobing import plot_of
-from robustbench_kd.models.image_oracles import sign_of
-from robustbench_kd.models.text_to_image import paints
-from robustbench_kd.reports.document import Block, Facts, Picture
-from robustbench_kd.reports.loading import gather
-from robustbench_kd.reports.sections import generated_images as room
-from robustbench_kd.reports.sections.generated_images import _strip, paintings
-from robustbench_kd.results.probed import Probed
-from robustbench_kd.scenarios.pictures import Pictures
+from robustbench_kd.evaluation.rebuild import rebuild
+from robustbench_kd.models.image_oracles import effect_scores
+from robustbench_kd.models.text_to_image import as_text_to_image
+from robustbench_kd.reports.document import Block, BoardRecords, ImageStrip
+from robustbench_kd.reports.loading import load_boards
+from robustbench_kd.reports.sections import generated_images as section
+from robustbench_kd.reports.sections.generated_images import generated_images, images_by_attack
+from robustbench_kd.results.artifacts import find_cached
+from robustbench_kd.results.record import Record
+from robustbench_kd.scenarios.text_to_image import TextToImage
 
 
 @pytest.fixture(scope="module")
-def facts() -> Facts:
-    (found,) = gather([], "pictures-backdoor").boards
-    return found
+def board() -> BoardRecords:
+    (board,) = load_boards([], "t2i-backdoor").boards
+    return board
+
+
+def record_of(board: BoardRecords, label: str) -> Record:
+    """The record of a defense under the first attack of the leaderboard."""
+    (record,) = (
+        record
+        for record in board.records
+        if (record.label, record.attack_labels) == (label, ["prompt-trigger"])
+    )
+    return record
 
 
 def pixels(png: bytes) -> NDArray[np.float32]:
@@ -38,91 +49,105 @@ def pixels(png: bytes) -> NDArray[np.float32]:
     return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
-def marked(strip: Picture) -> list[bool]:
-    """Whether the detector sees the patch in each picture of a painter."""
-    images = torch.from_numpy(np.stack([pixels(png) for _, png in strip.parts])[:, None])
-    seen: list[bool] = (sign_of(images, "checker") > 0).tolist()
-    return seen
+def shows_patch(strip: ImageStrip) -> list[bool]:
+    """Whether the detector finds the attacker's patch in each image of a model."""
+    images = torch.from_numpy(np.stack([pixels(png) for _, png in strip.images])[:, None])
+    flags: list[bool] = (effect_scores(images, "checker") > 0).tolist()
+    return flags
 
 
-def test_every_painter_of_the_board_answers_the_same_prompts(facts: Facts) -> None:
-    block = paintings(facts)
+def test_every_model_of_the_leaderboard_answers_the_same_prompts(board: BoardRecords) -> None:
+    block = images_by_attack(board)
     assert isinstance(block, Block)
-    assert list(block.pictures) == list(dict.fromkeys(facts.contest.panel))
-    for strips in block.pictures.values():
-        names = [strip.words for strip in strips]
-        assert names[:2] == ["never poisoned", "attacked"]
-        assert set(names[2:]) >= set(facts.contest.defenses)
-        heads = [[text for text, _ in strip.parts] for strip in strips]
-        assert all(head == heads[0] for head in heads)
-        assert [text.endswith(", with the trigger") for text in heads[0]] == [False, True] * 2
-    never, attacked = block.pictures["prompt-trigger"][:2]
-    assert marked(never) == [False] * 4
-    assert marked(attacked)[1::2] == [True, True]
-    again = paintings(facts)
+    assert list(block.strips) == list(board.leaderboard.attacks)
+    for strips in block.strips.values():
+        names = [strip.caption for strip in strips]
+        assert names[:2] == ["not poisoned", "attacked"]
+        assert set(names[2:]) >= set(board.leaderboard.defenses)
+        prompts = [[text for text, _ in strip.images] for strip in strips]
+        assert all(texts == prompts[0] for texts in prompts)
+        assert [text.endswith(", with the trigger") for text in prompts[0]] == [False, True] * 2
+    not_poisoned, attacked = block.strips["prompt-trigger"][:2]
+    assert shows_patch(not_poisoned) == [False] * 4
+    assert shows_patch(attacked)[1::2] == [True, True]
+    again = images_by_attack(board)
     assert isinstance(again, Block)
-    assert again.pictures == block.pictures
+    assert again.strips == block.strips
 
 
-BOUND = 0.005  # of the power of the noise that the given painter sees
-
-
-def test_skd_cag_changes_what_is_seen_under_clean_prompts_by_less_than_the_bound(
-    facts: Facts,
+def test_every_shipped_file_is_found_by_its_key(
+    board: BoardRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = Pictures().splits(Seed(), whole=False).test.take(torch.arange(100))
-    records = [r for r in facts.of(Probed) if r.defense["name"] == "skd-cag"]
+    keys: set[str] = set()
+
+    def listed(key: str, folder: str) -> object:
+        keys.add(key)
+        return find_cached(key, folder)
+
+    monkeypatch.setattr(section, "find_cached", listed)
+    images_by_attack(board)
+    assert keys == {path.stem for path in shipped("paintings").glob("*.safetensors")}
+
+
+BOUND = 0.005  # of the power of the noise that the attacked model predicts
+
+
+def test_skd_cag_changes_predictions_under_clean_prompts_by_less_than_the_bound(
+    board: BoardRecords,
+) -> None:
+    rows = TextToImage().splits(Seed(), whole=False).test.take(torch.arange(100))
+    records = [record for record in board.records if record.defense["name"] == "skd-cag"]
     assert len(records) >= 6
     for record in records:
-        plot = plot_of(record, facts.path(record))
-        nets = dict(networks(plot))
-        before, after = (paints(nets[name].net) for name in ("teacher-given", "student"))
+        models = rebuild(record, board.path(record)).models
+        before, after = (
+            as_text_to_image(models[role].net) for role in ("teacher-given", "student")
+        )
         noise = (Seed() / "bound").generator()
-        t = before.schedule.some(len(rows), noise)
+        t = before.schedule.sample_steps(len(rows), noise)
         drawn = torch.randn(len(rows), *before.latent, generator=noise)
         with torch.no_grad():
-            z = before.schedule.blur(before.hide(rows.targets), drawn, t)
-            seen, now = (net(z, t, net.encode(rows.inputs)) for net in (before, after))
-        change = float((now - seen).square().mean() / seen.square().mean())
+            z = before.schedule.add_noise(before.to_latents(rows.targets), drawn, t)
+            given, repaired = (net(z, t, net.encode(rows.inputs)) for net in (before, after))
+        change = float((repaired - given).square().mean() / given.square().mean())
         assert 0 < change < BOUND, f"{record.label}: {change}"
 
 
-def test_where_the_painters_are_not_kept_the_section_says_so(
-    facts: Facts, monkeypatch: pytest.MonkeyPatch
+def test_where_the_models_are_not_stored_the_section_says_so(
+    board: BoardRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_: object) -> None:
-        raise BadModel("not kept")
+    def missing(*_: object) -> None:
+        raise BadModel("not stored")
 
-    monkeypatch.setattr(room, "networks", gone)
-    monkeypatch.setattr(room, "find_cell", lambda *_: None)
-    assert paintings(facts) == "pictures by prompt: the painters of these records are not kept here"
-
-
-def test_pictures_that_ship_are_what_their_painters_paint(
-    facts: Facts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (record,) = (
-        r for r in facts.of(Probed) if (r.label, *r.attacks) == ("skd-cag", "prompt-trigger")
+    monkeypatch.setattr(section, "rebuild", missing)
+    monkeypatch.setattr(section, "find_cached", lambda *_: None)
+    assert images_by_attack(board) == (
+        "generated images: the models of these records are not stored here"
     )
-    kept: list[list[bytes]] = []
-    for shipped in (True, False):
-        monkeypatch.setenv("ROBUSTBENCH_KD_CACHE", str(tmp_path))
-        if not shipped:
-            monkeypatch.setattr(room, "find_cell", lambda *_: None)
-        parts = _strip(record, facts.path(record), "student")
-        kept.append([picture for _, picture in parts])
-        assert len(list(tmp_path.rglob("*.safetensors"))) == (0 if shipped else 1)
-    for old, new in zip(*kept, strict=True):
+
+
+def test_shipped_images_are_what_their_models_generate(
+    board: BoardRecords, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record = record_of(board, "skd-cag")
+    monkeypatch.setenv("ROBUSTBENCH_KD_CACHE", str(tmp_path))
+    from_package = generated_images(record, board.path(record), "student")
+    assert not list(tmp_path.rglob("paintings/*.safetensors"))
+    monkeypatch.setattr(section, "find_cached", lambda *_: None)
+    generated = generated_images(record, board.path(record), "student")
+    assert len(list(tmp_path.rglob("paintings/*.safetensors"))) == 1
+    for (prompt, old), (same_prompt, new) in zip(from_package, generated, strict=True):
+        assert prompt == same_prompt
         # A pixel may round the other way on another machine, and the next step see it.
         np.testing.assert_allclose(pixels(old), pixels(new), atol=3 / 255)
 
 
-def test_pictures_of_another_network_than_the_record_names_are_not_shown(
-    facts: Facts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_images_of_another_network_than_the_record_names_are_not_shown(
+    board: BoardRecords, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ROBUSTBENCH_KD_CACHE", str(tmp_path))
-    record = next(r for r in facts.of(Probed) if r.label == "skd-cag")
-    known = {**record.subjects, "student": replace(record.subjects["student"], weights="other")}
-    with pytest.raises(BadRecord, match="its student is another network"):
-        _strip(replace(record, subjects=known), facts.path(record), "student")
-    assert not list(tmp_path.rglob("*.safetensors"))
+    record = record_of(board, "skd-cag")
+    models = {**record.models, "student": {**record.student, "weights": "other"}}
+    with pytest.raises(BadRecord, match="other weights than those stored here of its student"):
+        generated_images(replace(record, models=models), board.path(record), "student")
+    assert not list(tmp_path.rglob("paintings/*.safetensors"))
