@@ -21,7 +21,7 @@ from robustbench_kd.core.errors import (
 from robustbench_kd.core.types import Splits
 from robustbench_kd.evaluation.compared_models import compared_models, recipe_digests
 from robustbench_kd.evaluation.fingerprints import student_recipe
-from robustbench_kd.evaluation.identity import identify
+from robustbench_kd.evaluation.identity import Identity, identify
 from robustbench_kd.evaluation.plan import Attacks, EvalPlan
 from robustbench_kd.evaluation.poisoned_data import DataPoisoning
 from robustbench_kd.evaluation.provenance import described_data, described_models, threat_of
@@ -35,6 +35,7 @@ class Rebuilt:
 
     Attributes:
         poisoning: None for attacks on test data.
+        identity: of the student.
     """
 
     plan: EvalPlan
@@ -42,6 +43,7 @@ class Rebuilt:
     poisoning: DataPoisoning | None
     data: Splits
     models: Mapping[str, TrainedModel]
+    identity: Identity
 
 
 def rebuild(record: Record, path: Path, model: nn.Module | None = None) -> Rebuilt:
@@ -73,7 +75,7 @@ def rebuild(record: Record, path: Path, model: nn.Module | None = None) -> Rebui
         raise BadRecord(f"{path} lacks a warning about its student: {min(missing)}")
     described = described_models(plan, models, identity, data.test)
     _expect_models(record, described, models, path)
-    return Rebuilt(plan, attacks, poisoning, data, models)
+    return Rebuilt(plan, attacks, poisoning, data, models, identity)
 
 
 def plan_of(record: Record, path: Path, model: nn.Module | None = None) -> EvalPlan:

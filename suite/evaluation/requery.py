@@ -22,7 +22,6 @@ from robustbench_kd.evaluation.attack_runner import (
 )
 from robustbench_kd.evaluation.clean_results import clean_samples, clean_scores
 from robustbench_kd.evaluation.evidence import targets_of
-from robustbench_kd.evaluation.identity import Identity
 from robustbench_kd.evaluation.pipeline import run_attacks, runner_of, samples_of
 from robustbench_kd.evaluation.rebuild import Rebuilt
 from robustbench_kd.evaluation.scorers.classification import Classification
@@ -61,9 +60,7 @@ def requery_models(
     runner.states = _first(runner.states, canaries)
     if evidence:
         _share_stored(evidence, rebuilt, runner, path)
-    outcomes = run_attacks(
-        plan, runner, attacks, rebuilt.models, Identity(record.student["weights"])
-    )
+    outcomes = run_attacks(plan, runner, attacks, rebuilt.models, rebuilt.identity)
     for label, attack in attacks.items():
         first = canaries if attack.name == CANARIES else None
         result = record.attacks[label]

@@ -54,6 +54,17 @@ def evaluated(who: str | nn.Module, **options: Any) -> Record:
     return record
 
 
+class Negated(nn.Sequential):
+    """The same weights under other code."""
+
+    def __init__(self, net: nn.Sequential) -> None:
+        super().__init__(*net)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = super().forward(x)
+        return -scores
+
+
 def agrees(record: Record) -> Bits:
     return record.bits(ATTACK, "student", "agrees")
 
@@ -132,6 +143,8 @@ def test_a_users_network_is_attacked_and_verified_alike(installed: None, tmp_pat
     assert (record.limit, agrees(record).count) == (50, 50)
     (path,) = (tmp_path / "out").rglob("*.json")
     assert verify(path, net).values == 150
+    with pytest.raises(BadRecord, match="says otherwise than the model answers"):
+        verify(path, Negated(net))
     with pytest.raises(BadModel, match="not stored here"):
         verify(path)
 
