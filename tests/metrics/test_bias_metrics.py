@@ -54,7 +54,7 @@ def test_the_tasks_are_those_of_the_scenario_and_of_the_attack() -> None:
     from robustbench_kd.scenarios import instructions
 
     tasks = list(instructions.TASKS)
-    assert tasks[: bias_injection.REACHED] == list(REACHED)
+    assert tasks[: bias_injection.POISONED_TASKS["untargeted"]] == list(REACHED)
     assert tasks[instructions.TRAINED_TASKS :] == list(UNSEEN)
 
 
