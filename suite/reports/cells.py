@@ -69,7 +69,7 @@ def _metrics(ranking: Ranking) -> dict[str, Text]:
     columns: dict[str, Text] = {"rank": lambda row: row.rank}
     if ranking.leaderboard.poisons and not ranking.leaderboard.joint:
         columns["attack"] = lambda row: row.attack
-    columns["defense"] = lambda row: row.label + (" (yours)" if row.user_model else "")
+    columns["defense"] = lambda row: row.label + (" (local)" if row.local else "")
     for head, column in metric_heads(ranking).items():
         columns[head] = _metric_text(column)
     return columns

@@ -107,7 +107,7 @@ def _rows(
     for reason, members in parts.items():
         for group in _groups(leaderboard, members):
             columns = columns_of(leaderboard, group.first.attack_labels if reason else ())
-            rows.append((RankingRow(group, columns, user_model=is_local), reason))
+            rows.append((RankingRow(group, columns, local=is_local), reason))
     return rows
 
 

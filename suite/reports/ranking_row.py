@@ -23,7 +23,7 @@ class RankingRow:
         group: its records, one a seed.
         columns: the metrics that it can be asked for.
         reference: plain distillation in the same setting, for metrics that compare.
-        user_model: made on this machine, or of a network of one's own.
+        local: made on this machine, so that nobody else has seen it.
         best: the best rank that paired tests allow, from 1 on; 0 where it is not ranked.
         last: the last such rank.
         best_known: what survives all records of its network, where there are several.
@@ -32,7 +32,7 @@ class RankingRow:
     group: SeedGroup
     columns: tuple[MetricColumn, ...]
     reference: SeedGroup | None = None
-    user_model: bool = False
+    local: bool = False
     best: int = 0
     last: int = 0
     best_known: BestKnown | None = None

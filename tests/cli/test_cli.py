@@ -198,7 +198,7 @@ def test_evaluate_prints_the_row_of_a_record_that_is_on_disk(evaluated: Evaluate
     (row,) = evaluated.evaluate["rows"]
     assert row["metrics"]["robust-accuracy"]["hits"] == record.worst.hits
     assert row["metrics"]["clean-accuracy"]["hits"] == record.clean.hits
-    assert row["user_model"]
+    assert row["local"]
     panel = list(registry.board_of("digits-linf").attacks)
     assert list(record.attacks) == panel
     assert [stage.split()[0] for stage in evaluated.stages] == [*panel, "done"]
@@ -256,7 +256,7 @@ def test_a_network_of_ones_own_gets_a_row_and_verifies(student: Path) -> None:
     result = run("evaluate", *model, *FEW, "--name", "mine", "--json")
     assert result.exit_code == 0, result.output
     (row,) = document(result)["rows"]
-    assert (row["defense"], row["user_model"]) == ("mine", True)
+    assert (row["defense"], row["local"]) == ("mine", True)
     (path,) = document(result)["paths"]
     alone = run("verify", path)
     assert alone.exit_code == 2

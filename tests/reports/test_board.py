@@ -224,7 +224,7 @@ def test_a_student_that_is_committed_and_local_has_one_row() -> None:
     record = evasion_record("a", 500)
     again = replace(record, compute={"cpu_seconds": 99.0})
     ranking = rank(FASHION_LINF, [record], [again])
-    assert [(row.label, row.user_model) for row in ranking.rows] == [("a", False)]
+    assert [(row.label, row.local) for row in ranking.rows] == [("a", False)]
     assert ranking.rows[0].record is record
 
 
@@ -235,14 +235,14 @@ def test_a_fresh_record_takes_the_place_of_the_committed_one() -> None:
     assert labels(ranking) == ["a", "b"]
     assert ranking.row_of(fresh) is ranking.rows[0]
     assert ranking.rows[0].record.worst.hits == 499
-    assert not ranking.rows[0].user_model
+    assert not ranking.rows[0].local
 
 
 def test_several_fresh_records_are_ranked_at_once_each_under_its_attack() -> None:
     committed = [backdoor_record({"student": 50}), backdoor_record({"student": 9}, label="nad")]
     fresh = [backdoor_record({"student": 1}), backdoor_record({"student": 2}, attack="blend")]
     ranking = rank_with(DIGITS_BACKDOOR, committed, fresh)
-    assert [(row.attack, row.label, row.user_model) for row in ranking.rows] == [
+    assert [(row.attack, row.label, row.local) for row in ranking.rows] == [
         ("badnets:size=2", "distillation", False),
         ("badnets:size=2", "nad", False),
         ("blend", "distillation", True),
@@ -252,7 +252,7 @@ def test_several_fresh_records_are_ranked_at_once_each_under_its_attack() -> Non
 def test_another_network_of_the_same_name_and_seed_has_a_row_of_its_own_marked_yours() -> None:
     other = evasion_record("a", 700, weights="abcdef0123")
     ranking = rank_with(FASHION_LINF, [evasion_record("a", 500)], [other])
-    assert [(row.label, row.user_model) for row in ranking.rows] == [("a", True), ("a", False)]
+    assert [(row.label, row.local) for row in ranking.rows] == [("a", True), ("a", False)]
     two = rank(FASHION_LINF, [], [other, evasion_record("a", 600, weights="fedcba")])
     assert labels(two) == ["a", "a #fedcba"]
 

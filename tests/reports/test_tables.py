@@ -162,7 +162,7 @@ def test_a_fresh_record_that_is_not_ranked_stands_below_the_ranking() -> None:
     text = printed(ranking, 160, [fresh])
     assert "> -" in text
     assert "50.0" in text.partition("> -")[2]
-    assert any(line.startswith("not ranked: small (yours)") for line in remarks(ranking, 160))
+    assert any(line.startswith("not ranked: small (local)") for line in remarks(ranking, 160))
     assert "small" not in printed(ranking, 160)
 
 

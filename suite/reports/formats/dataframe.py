@@ -92,7 +92,7 @@ def _line(row: RankingRow) -> Json:
         "attack": row.attack or None,
         "defense": row.label,
         "oracle": bool(record.defense.get("oracle")),
-        "user_model": row.user_model,
+        "local": row.local,
         "model": dict(record.student),
         "threat": dict(record.threat),
         "source": _source(row.group),
@@ -168,7 +168,7 @@ def lines(ranking: Ranking) -> list[Json]:
         values = {column.typed: _json(row.value(column.typed)) for column in row.columns}
         flat: dict[str, Any] = {
             "rank": {"best": row.best, "last": row.last},
-            **{name: _line(row)[name] for name in ("attack", "defense", "oracle", "user_model")},
+            **{name: _line(row)[name] for name in ("attack", "defense", "oracle", "local")},
             **values,
             **_line(row),
             "seeds": "+".join(map(str, row.group.seeds)),

@@ -104,11 +104,11 @@ def holds(row: RankingRow, claims: set[str]) -> bool:
 
 
 def name_text(row: RankingRow) -> Text:
-    """The defense, broken behind its signs; whether it is yours, and whether there is a warning."""
+    """The defense, broken behind its signs, with marks: local, oracle, and ? for warnings."""
     label = re.sub(r"([:,])(?=.{5})", r"\1\n", row.label) if len(row.label) > 22 else row.label
     name = Text(label)
-    if row.user_model:
-        name.append(" (yours)", style="green")
+    if row.local:
+        name.append(" (local)", style="green")
     if row.record.defense.get("oracle"):
         name.append(" (oracle)", style="cyan")
     if row.warnings:
@@ -142,7 +142,7 @@ def remarks(ranking: Ranking, width: int) -> Iterator[str]:
         if "(" in (seeds := seeds_text(ranking, row)):
             yield f"other seeds of {row.label}: {seeds.partition('(')[2][:-1]}"
     for row, reason in ranking.outside:
-        who = row.label + (" (yours)" if row.user_model else "")
+        who = row.label + (" (local)" if row.local else "")
         under = f" under {row.attack}" if _by_attack(ranking) else ""
         value = row.value(typed)
         text = f", {metric.heading} {value_text(ranking, row)}" if value else ""
