@@ -80,6 +80,11 @@ def test_the_factor_keeps_the_gradient_of_distillation_as_the_temperature_rises(
     torch.testing.assert_close(gradient, centred.detach() / 10, rtol=1e-2, atol=1e-3)
 
 
+def test_distillation_is_at_temperature_one_by_default() -> None:
+    s, t = scores("s"), scores("t")
+    torch.testing.assert_close(distillation(s, t), divergence(t, s, 1.0))
+
+
 def test_soft_cross_entropy_is_divergence_and_the_targets_own_entropy() -> None:
     target, predicted = scores("t"), scores("p")
     entropy = -(target.softmax(1) * target.log_softmax(1)).sum(1)
@@ -102,6 +107,9 @@ def test_difference_ratios_by_hand() -> None:
     assert float(difference_ratio(s, first)) == pytest.approx(-1 / 3)
     assert float(difference_ratio(s, second)) == pytest.approx((4 - 1) / 3)
     assert float(targeted_difference_ratio(s, first, second)) == pytest.approx(-3 / 3.5)
+    # Ranks below the fourth do not count: -(4 - 1) / (4 - (2 + 1) / 2).
+    five = torch.tensor([[4.0, 1.0, 3.0, 2.0, -9.0]])
+    assert float(targeted_difference_ratio(five, first, second)) == pytest.approx(-3 / 2.5)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])
@@ -115,6 +123,7 @@ def test_difference_ratios_are_free_of_shift_and_scale(classes: int) -> None:
     for ratio in ratios:
         assert bool(torch.isfinite(ratio(s)).all())
         torch.testing.assert_close(ratio(s), ratio(s * 7 + 3))
+        torch.testing.assert_close(ratio(s), ratio(s / 128))
 
 
 @pytest.mark.parametrize("targeted", [False, True])

@@ -90,3 +90,14 @@ def test_gaussian_starts_have_the_deviation_of_trades() -> None:
     assert float(distance(z, x, "linf").max()) < 0.006
     inner = (x > 0.1) & (x < 0.9)
     assert float((z - x)[inner].std()) == pytest.approx(0.001, rel=0.05)
+    assert torch.equal(z, gaussian_start(x, Seed().generator()))
+    edges = torch.tensor([0.0, 1.0]).repeat(200).view(-1, 1, 1, 2)
+    start = gaussian_start(edges, Seed().generator())
+    assert (float(start.min()), float(start.max())) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_starts_lie_on_the_device_of_their_images(kind: Norm) -> None:
+    x = torch.empty(2, 1, 4, 4, device="meta")
+    assert uniform_start(x, Budget(kind, 0.1), Seed().generator()).device == x.device
+    assert gaussian_start(x, Seed().generator()).device == x.device

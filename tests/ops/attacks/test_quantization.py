@@ -50,6 +50,7 @@ def test_a_radius_of_zero_encodes_to_zeros(kind: Norm) -> None:
     x, budget = images(1), Budget(kind, 0.0)
     codes = encode(moved(x, 1), x, budget)
     assert not bool(codes.any())
+    assert codes.dtype == (torch.int8 if kind == "linf" else torch.int16)
     assert torch.equal(decode(codes, x, budget), x)
 
 
@@ -57,3 +58,18 @@ def test_what_lies_outside_the_ball_is_encoded_at_its_edge() -> None:
     x = torch.full((1, 1, 1, 2), 0.5)
     z = torch.tensor([[[[0.9, 0.1]]]])
     assert encode(z, x, Budget("linf", 0.1)).flatten().tolist() == [127, -127]
+    codes = encode(z, x, Budget("l2", 0.1))
+    assert codes.flatten().tolist() == [32767, -32767]
+
+
+def test_l2_codes_by_hand_are_truncated_towards_zero() -> None:
+    x = torch.zeros(1, 1, 1, 2)
+    z = torch.tensor([[[[0.5, 0.25]]]])
+    assert encode(z, x, Budget("l2", 1.0)).flatten().tolist() == [16383, 8191]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_are_decoded_on_the_device_of_their_images(kind: Norm) -> None:
+    x, budget = images(1), Budget(kind, 0.1)
+    codes = encode(moved(x, 1), x, budget)
+    assert decode(codes, x.to("meta"), budget).device.type == "meta"
