@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -27,11 +28,13 @@ from robustbench_kd.cli import (
 from robustbench_kd.cli import list as list_command
 from robustbench_kd.cli._output import SCHEMA, emit
 from robustbench_kd.core.errors import RobustbenchError
+from robustbench_kd.core.text import one_line
 from robustbench_kd.core.version import current
 
 RENAMED = {"students": "subnets", "figure": "plot"}
 """Old command -> new command."""
 
+INTERNAL = 7
 CODES = """
 \b
 Exit codes:
@@ -43,6 +46,7 @@ Exit codes:
   4    the records cannot be compared, or there is no baseline
   5    nothing was evaluated: there is no record to show
   6    something could not be saved
+  7    internal error: a fault of robustbench-kd, and no verdict
   130  interrupted; finished attacks and epochs are kept
 """
 
@@ -70,6 +74,14 @@ class CommandGroup(click.Group):
             code = _closed()
         except OSError as why:  # a full disk behind stdout, say
             code = _refuse([], type(why).__name__, f"could not write: {why}", 6)
+        except Exception as why:
+            if os.environ.get("ROBUSTBENCH_KD_DEBUG"):
+                raise
+            words = (
+                f"internal error: {type(why).__name__}: {one_line(str(why))}; please report it "
+                "with what ROBUSTBENCH_KD_DEBUG=1 and the same command print"
+            )
+            code = _refuse(given, "InternalError", words, INTERNAL)
         sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -107,8 +119,6 @@ def _refuse(args: Sequence[str], kind: str, words: str, code: int) -> int:
 
 def _closed() -> int:
     """The reader went away (``| head``); nothing is left to say to it."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

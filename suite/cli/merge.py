@@ -36,8 +36,16 @@ Exit codes; the highest that applies, after all that is usable was written:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where all of them go; what it holds already stays as it is.",
 )
+@click.option(
+    "--protocol",
+    "right",
+    multiple=True,
+    metavar="RECORD",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A record of the right protocol, where those given differ; once for each leaderboard.",
+)
 @json_option
-def merging(folders: tuple[Path, ...], out: Path, as_json: bool) -> int:
+def merging(folders: tuple[Path, ...], out: Path, right: tuple[Path, ...], as_json: bool) -> int:
     """Put the records of several machines and contributors together, each with its evidence.
 
     The same claim is kept once; different answers to the same question lie side by side. Every
@@ -45,7 +53,7 @@ def merging(folders: tuple[Path, ...], out: Path, as_json: bool) -> int:
     overwritten, and no folder but --out is changed. Records of older versions are written in the
     schema of this one.
     """
-    merged = merge(folders, out)
+    merged = merge(folders, out, right)
     if as_json:
         emit(_document(merged, out))
     else:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from robustbench_kd.core.text import one_line
+
 
 class RobustbenchError(Exception):
     """The base of every error a user can cause; ``exit_code`` is what the command line returns."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        # Paths and names may hold line ends, which CI would take for commands of its own.
+        super().__init__(one_line(message))
 
 
 class UnknownName(RobustbenchError):

@@ -6,12 +6,18 @@ import os
 import platform
 import re
 import secrets
+import stat
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
 from robustbench_kd.core.errors import BadRecord, SaveFailed
 
 WAY_OUT = "free some space or name another folder by ROBUSTBENCH_KD_CACHE or --out"
+MEGABYTE = 2**20
+RECORD_LIMIT = 64 * MEGABYTE  # bytes of a record, or of a baseline of many students
+EVIDENCE_LIMIT = 512 * MEGABYTE
+WEIGHTS_LIMIT = 2**36  # of a network's file
 HOST = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node())[:40] or "host"
 _swept: set[Path] = set()
 
@@ -74,13 +80,46 @@ def _sweep(folder: Path) -> None:
             continue
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
+def read_bytes(path: Path, limit: int, *, links: bool = False) -> bytes:
+    """The bytes of a regular file; a pipe or a device is refused before it can block.
+
+    Args:
+        limit: the most bytes that it may have.
+        links: follow a symbolic link; what ships may be installed as links.
 
     Raises:
-        BadRecord: where it cannot be read.
+        BadRecord: where it cannot be read, is no regular file, or is larger.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        if not links and path.is_symlink():
+            raise BadRecord(f"{path} is a symbolic link; name the file itself")
+        descriptor = os.open(path, flags)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise BadRecord(f"{path} is no regular file")
+            if status.st_size > limit:
+                raise BadRecord(
+                    f"{path} has {status.st_size:,} bytes, and such a file may have {limit:,}"
+                )
+            return file.read(status.st_size)
+    except (OSError, ValueError) as why:  # a path may hold a null byte
+        reason = getattr(why, "strerror", None) or why
+        raise BadRecord(f"cannot read {path}: {reason}") from why
+
+
+def inflate(raw: bytes, size: int) -> bytes:
+    """What was deflated by zlib, if it is of this size: a few bytes can inflate to gigabytes.
+
+    Raises:
+        ValueError: where it is damaged, or of another size.
     """
     try:
-        return path.read_bytes()
-    except OSError as why:
-        raise BadRecord(f"cannot read {path}: {why.strerror or why}") from why
+        inflater = zlib.decompressobj()
+        inflated = inflater.decompress(raw, size + 1)  # a limit of 0 would be none
+    except zlib.error as why:
+        raise ValueError(str(why)) from why
+    if len(inflated) != size or not inflater.eof or inflater.unused_data:
+        raise ValueError(f"it does not inflate to {size:,} bytes")
+    return inflated

@@ -15,6 +15,11 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustbench-kd"
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a file lies in the installed package, which may be installed as links."""
+    return path.absolute().is_relative_to(shipped("").absolute())
+
+
 def shipped(part: str) -> Path:
     """A folder of the installed package: ``records`` or ``students``."""
     spec = find_spec("robustbench_kd.leaderboards")

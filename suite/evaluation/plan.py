@@ -14,6 +14,7 @@ from robustbench_kd.core.errors import BadSetting
 from robustbench_kd.core.protocols import AnyAttack, Defense, Scenario, ValidatesData
 from robustbench_kd.core.registry import MAIN, board_of, home_board
 from robustbench_kd.core.seed import Seed
+from robustbench_kd.core.text import is_one_line
 from robustbench_kd.core.types import Splits
 from robustbench_kd.evaluation.compatibility import (
     IMAGES,
@@ -37,6 +38,7 @@ from robustbench_kd.ops.attacks.gradients import frozen_eval_mode
 from robustbench_kd.results.record import CLEAN, Json
 
 Attacks = Mapping[str, AnyAttack]
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ class EvalPlan:
             _expect_trained(leaderboard, model, limit=limit, eps=eps, full_test=full_test)
         if limit is not None and limit < 1:
             raise BadSetting(f"limit must be at least 1, not {limit}: no sample shows nothing")
+        if not 0 <= seed < 2**53:
+            raise BadSetting(f"seed must be a whole number from 0 on, not {seed}")
+        if name is not None and (len(name) > LONGEST_NAME or not is_one_line(name)):
+            raise BadSetting(f"a name is one line of 1 to {LONGEST_NAME} characters, not {name!r}")
         attacked = with_eps(leaderboard, eps)
         scenario = scenario_of(leaderboard.scenario, folder, **(starting_points or {}))
         if defense is not None:

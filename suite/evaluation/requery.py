@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from robustbench_kd.core.config import Budget
 from robustbench_kd.core.errors import BadRecord
+from robustbench_kd.core.io import inflate
 from robustbench_kd.core.submissions import AdversarialInputs
 from robustbench_kd.core.types import Examples, SampleScores
 from robustbench_kd.evaluation.attack_runner import (
@@ -142,11 +142,11 @@ def stored_inputs(evidence: bytes, test: Examples, path: Path) -> AdversarialInp
     """
     tensors = undump(evidence, str(path))[0]
     try:
-        raw = zlib.decompress(tensors["codes"].numpy().tobytes())
+        raw = inflate(tensors["codes"].numpy().tobytes(), test.inputs.numel())
         codes = torch.from_numpy(np.frombuffer(raw, np.int8).copy()).view(test.inputs.shape)
         inputs = decode(codes, test.inputs, Budget("linf", 1.0))
         ids, targets = tensors["ids"], tensors["wanted"].view(test.targets.shape)
-    except (KeyError, RuntimeError, ValueError, zlib.error) as why:
+    except (KeyError, RuntimeError, TypeError, ValueError) as why:
         raise BadRecord(f"the inputs beside {path} are damaged: {why}") from why
     if not torch.equal(ids, test.ids):
         raise BadRecord(f"the inputs beside {path} are about other examples than its record")

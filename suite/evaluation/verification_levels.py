@@ -6,13 +6,14 @@ that the broken ones are broken, so that the accuracy is at most what the record
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_kd.core.errors import BadRecord
-from robustbench_kd.core.io import read_bytes
+from robustbench_kd.core.io import RECORD_LIMIT, read_bytes
+from robustbench_kd.core.json_document import read_json
+from robustbench_kd.core.paths import is_shipped
 from robustbench_kd.core.registry import board_of, configured, entries, split_name
 from robustbench_kd.ops.statistics.bitset import discordant
 from robustbench_kd.ops.statistics.paired_means import sign_flip_p
@@ -78,10 +79,10 @@ def level_of(path: Path, *, replayed: bool = False, reruns: Sequence[Record] = (
 
 def _unreadable(path: Path) -> str:
     try:
-        unsealed(json.loads(read_bytes(path)), str(path))
+        unsealed(read_json(read_bytes(path, RECORD_LIMIT, links=is_shipped(path))), str(path))
     except BadRecord as why:
         return str(why)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
+    except (ValueError, KeyError, TypeError, AttributeError) as why:
         return f"{path} is no record: {type(why).__name__}: {why}"
     return ""
 

@@ -11,7 +11,7 @@ from safetensors.torch import load
 from torch import nn
 
 from robustbench_kd.core.errors import BadModel, BadRecord, BadSetting, UnknownName
-from robustbench_kd.core.io import read_bytes
+from robustbench_kd.core.io import WEIGHTS_LIMIT, read_bytes
 from robustbench_kd.core.protocols import Scenario
 from robustbench_kd.core.seed import Seed
 
@@ -91,7 +91,7 @@ def from_file(path: Path, net: str, scenario: Scenario) -> nn.Module:
     """
     network = scenario.student(net, Seed())
     try:
-        weights = load(read_bytes(path))
+        weights = load(read_bytes(path, WEIGHTS_LIMIT, links=True))
     except BadRecord as why:
         raise BadModel(str(why)) from why
     except (SafetensorError, ValueError) as why:

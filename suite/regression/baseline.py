@@ -6,13 +6,13 @@ git knows; why, the file says. Needs no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_kd.core.errors import BadRecord, BadSetting, NotComparable
-from robustbench_kd.core.io import read_bytes, write_whole
+from robustbench_kd.core.io import RECORD_LIMIT, read_bytes, write_whole
+from robustbench_kd.core.json_document import read_json
 from robustbench_kd.regression.baseline_migrations import SCHEMA_1, snapshot_1
 from robustbench_kd.regression.endpoints import Endpoint
 from robustbench_kd.regression.snapshot import Snapshot
@@ -117,7 +117,7 @@ def parse_baseline(text: str, where: str) -> Baseline:
         BadRecord: where it is of no known schema, is damaged, or contradicts itself.
     """
     try:
-        body = json.loads(text)
+        body = read_json(text.encode())
         schema = body.get("schema")
         readers = {SCHEMA: _snapshot, SCHEMA_1: snapshot_1}
         if schema not in readers:
@@ -172,7 +172,7 @@ def load_baseline(path: Path) -> Baseline:
             f"robustbench-kd baseline save RECORD... --baseline {path} --reason TEXT"
         )
     try:
-        return parse_baseline(read_bytes(path).decode(), str(path))
+        return parse_baseline(read_bytes(path, RECORD_LIMIT).decode(), str(path))
     except UnicodeDecodeError as why:
         raise BadRecord(f"{path} is no baseline: {why}") from why
 

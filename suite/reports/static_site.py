@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustbench_kd.core.errors import BadSetting
-from robustbench_kd.core.io import expect_writable, read_bytes, write_whole
+from robustbench_kd.core.io import EVIDENCE_LIMIT, expect_writable, read_bytes, write_whole
+from robustbench_kd.core.paths import is_shipped
 from robustbench_kd.core.registry import find
 from robustbench_kd.reports.document import (
     BoardRecords,
@@ -123,7 +124,7 @@ def offered_files(board: BoardRecords) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for entry in board.entries:
         for name, path in {entry.path.name: entry.path, **evidence(entry)}.items():
-            data = read_bytes(path)
+            data = read_bytes(path, EVIDENCE_LIMIT, links=is_shipped(path))
             if files.setdefault(name, data) != data:
                 raise BadSetting(
                     f"two files are called {name}, and {path} is one of them; rename it, so "

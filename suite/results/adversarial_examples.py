@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from robustbench_kd.core.config import Budget
 from robustbench_kd.core.errors import BadRecord
+from robustbench_kd.core.io import inflate
 from robustbench_kd.core.tensor_types import Ids, Images, Mask
 from robustbench_kd.core.types import Examples
 from robustbench_kd.ops.attacks.quantization import decode
@@ -85,10 +87,12 @@ def parse(
     """
     try:
         ids, broken_by = stored["ids"], stored["broke"]
-        inflated = zlib.decompress(stored["codes"].numpy().tobytes())
+        shape = (int((broken_by >= 0).sum()), *clean.inputs.shape[1:])
+        size = math.prod(shape) * np.dtype(CODE_TYPES[budget.kind]).itemsize
+        inflated = inflate(stored["codes"].numpy().tobytes(), size)
         flat = torch.from_numpy(np.frombuffer(inflated, CODE_TYPES[budget.kind]).copy())
-        codes = flat.view(int((broken_by >= 0).sum()), *clean.inputs.shape[1:])
-    except (KeyError, ValueError, RuntimeError, zlib.error) as why:
+        codes = flat.view(shape)
+    except (KeyError, TypeError, ValueError, RuntimeError) as why:
         raise BadRecord(f"the evidence {where} is damaged: {why}") from why
     if not torch.equal(ids, clean.ids):
         raise BadRecord(f"the evidence {where} is about other examples than its record")

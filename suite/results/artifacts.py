@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from robustbench_kd.core.errors import BadRecord
-from robustbench_kd.core.io import read_bytes, write_whole
+from robustbench_kd.core.io import WEIGHTS_LIMIT, read_bytes, write_whole
+from robustbench_kd.core.json_document import read_json
 from robustbench_kd.core.paths import cache, shipped
 from robustbench_kd.models.statistics import weights_digest
 from robustbench_kd.results.record import Json, canonical, digest
@@ -38,9 +38,9 @@ def undump(data: bytes, where: str) -> tuple[dict[str, Tensor], Json]:
         BadRecord: where the bytes are no such file.
     """
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header = read_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
         text = header.get("__metadata__", {}).get("robustbench_kd", "{}")
-        metadata: Json = json.loads(text)
+        metadata: Json = read_json(text.encode())
         return load(data), metadata
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as why:
         raise BadRecord(f"{where} is damaged: {why}; {REMOVE}") from why
@@ -84,7 +84,7 @@ def find_model(key: str) -> StoredModel | None:
     """
     for folder in (shipped("students"), cache() / "nets"):
         for path in sorted(folder.glob(f"*--{key[:12]}.safetensors")):
-            state, metadata = undump(read_bytes(path), str(path))
+            state, metadata = undump(read_bytes(path, WEIGHTS_LIMIT, links=True), str(path))
             state = _cast(state, torch.float32) if metadata.get("half") else state
             if metadata.get("key") != key or metadata.get("weights") != weights_digest(state):
                 raise BadRecord(
@@ -113,7 +113,7 @@ def find_cached(key: str, folder: str = "cells") -> tuple[dict[str, Tensor], Jso
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         return None
-    tensors, metadata = undump(read_bytes(path), str(path))
+    tensors, metadata = undump(read_bytes(path, WEIGHTS_LIMIT, links=True), str(path))
     if metadata.pop("seal", None) != _seal(key, tensors, metadata):
         raise BadRecord(f"{path} does not match its own digest; {REMOVE}")
     return tensors, metadata
@@ -143,7 +143,7 @@ class CheckpointStore:
         path = self._path(key)
         if not path.exists():
             return None
-        seal, _, body = read_bytes(path).partition(b"\n")
+        seal, _, body = read_bytes(path, WEIGHTS_LIMIT).partition(b"\n")
         if seal != hashlib.sha256(body).hexdigest().encode():
             raise BadRecord(f"{path} does not match its own digest; {REMOVE}")
         state: dict[str, Any] = torch.load(BytesIO(body), weights_only=True)

@@ -8,13 +8,12 @@ older schemas are written in today's, under the name that they have in it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_kd.core.errors import BadRecord, NotComparable, RobustbenchError
-from robustbench_kd.core.io import expect_writable, read_bytes
+from robustbench_kd.core.io import EVIDENCE_LIMIT, expect_writable, read_bytes
 from robustbench_kd.core.registry import entries
 from robustbench_kd.results.record import Record, canonical
 from robustbench_kd.results.store import (
@@ -62,21 +61,27 @@ class Merged:
         return max(nothing, *(refusal.code for refusal in self.refused), 0)
 
 
-def merge(folders: Sequence[Path], out: Path) -> Merged:
+def merge(folders: Sequence[Path], out: Path, right: Sequence[Path] = ()) -> Merged:
     """Copies the records of all folders to one, each with its evidence; refuses by name.
 
     All files are read before the first one is written. On each leaderboard (and, where every attack
-    poisons training data of its own, for each attack) the protocol is that of most records of
-    ``out``, or of most of all where it holds none yet.
+    poisons training data of its own, for each attack) the protocol is that of ``right``, else that
+    of the records in ``out``, else that of all; where those differ, none of them is merged. It is
+    never put to a vote: whoever adds the most files would win it.
+
+    Args:
+        right: records that follow the right protocol, one for each leaderboard.
 
     Raises:
+        BadRecord: where one of ``right`` is none.
         SaveFailed: where ``out`` cannot be written to.
     """
     expect_writable(out)
     present, refused = _read([out])
     given, unreadable = _read(folders, besides=out)
-    protocols = _usual_protocols(given) | _usual_protocols(present)
-    conflicts = [_conflict(file, protocols) for file in (*present, *given)]
+    examples = [RecordFile(path, read_record(path)) for path in right]
+    answers = _answers(given) | _answers(present) | _answers(examples)
+    conflicts = [_conflict(file, answers) for file in (*present, *given)]
     refused += unreadable + [conflict for conflict in conflicts if conflict]
     conflicting = {conflict.path for conflict in conflicts if conflict}
     present = [file for file in present if file.path not in conflicting]
@@ -142,34 +147,52 @@ def protocol(record: Record) -> Protocol:
     return {name: canonical(value) for name, value in parts.items()}
 
 
-def _conflict(file: RecordFile, protocols: dict[str, Protocol]) -> Refusal | None:
-    """Why a record cannot stand beside the others of its leaderboard, if it cannot."""
-    measured, usual = protocol(file.record), protocols[_question(file.record)]
-    others = sorted(n for n in {*measured, *usual} if measured.get(n) != usual.get(n))
-    if not others:
+def _conflict(file: RecordFile, answers: Mapping[str, list[RecordFile]]) -> Refusal | None:
+    """Why a record cannot stand beside the others of its leaderboard, if it cannot.
+
+    Args:
+        answers: of each question one record for each protocol that may be the right one.
+    """
+    candidates = answers[_question(file.record)]
+    differing = _differing(file.record, *(other.record for other in candidates))
+    if not differing:
         return None
-    why = (
-        f"{file.path} measures something else than most records of {file.record.board}: "
-        f"other {', '.join(others)}"
-    )
+    if len(candidates) == 1:
+        why = (
+            f"{file.path} measures something else than {candidates[0].path}: other "
+            f"{', '.join(differing)}"
+        )
+    else:
+        paths = " and ".join(str(other.path) for other in candidates)
+        why = (
+            f"{file.path} was not merged: records of {file.record.board} follow "
+            f"{len(candidates)} protocols, such as those of {paths}, which differ in "
+            f"{', '.join(differing)}; name the right one by --protocol RECORD"
+        )
     return Refusal(file.path, why, NotComparable.exit_code)
 
 
-def _usual_protocols(files: Iterable[RecordFile]) -> dict[str, Protocol]:
-    """The commonest protocol of each question; a limited run sets none where there is a full one.
+def _differing(*records: Record) -> list[str]:
+    """The parts of their protocols in which records differ."""
+    protocols = [protocol(record) for record in records]
+    names = sorted({name for parts in protocols for name in parts})
+    return [name for name in names if len({parts.get(name) for parts in protocols}) > 1]
 
-    A claim counts once, however many copies there are of it.
+
+def _answers(files: Iterable[RecordFile]) -> dict[str, list[RecordFile]]:
+    """Of each question one record of each protocol; how many follow it counts for nothing.
+
+    A limited run is none where there is a full one.
     """
-    records = {file.record.claim: file.record for file in files}
-    questions: dict[str, list[Record]] = {}
-    for record in records.values():
-        questions.setdefault(_question(record), []).append(record)
-    usual = {}
+    questions: dict[str, list[RecordFile]] = {}
+    for file in files:
+        questions.setdefault(_question(file.record), []).append(file)
+    answers = {}
     for question, alike in questions.items():
-        unlimited = [record for record in alike if record.limit is None] or alike
-        counts = Counter(tuple(sorted(protocol(record).items())) for record in unlimited)
-        usual[question] = dict(max(sorted(counts.items()), key=lambda pair: pair[1])[0])
-    return usual
+        unlimited = [file for file in alike if file.record.limit is None] or alike
+        kinds = {tuple(sorted(protocol(file.record).items())): file for file in reversed(unlimited)}
+        answers[question] = sorted(kinds.values(), key=lambda file: file.path)
+    return answers
 
 
 def _question(record: Record) -> str:
@@ -188,7 +211,7 @@ def _copied(file: RecordFile, out: Path) -> Path:
     inputs = evidence_path(file.record, target)
     evidence = read_evidence(file.record, file.path)
     occupied = target if target.exists() else None
-    if inputs is not None and inputs.exists() and read_bytes(inputs) != evidence:
+    if inputs is not None and inputs.exists() and read_bytes(inputs, EVIDENCE_LIMIT) != evidence:
         occupied = inputs
     if occupied is not None:
         raise BadRecord(f"{file.path} was not merged: {occupied} holds something else already")

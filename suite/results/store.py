@@ -18,8 +18,9 @@ from robustbench_kd.core.errors import (
     RobustbenchError,
     UnknownName,
 )
-from robustbench_kd.core.io import read_bytes, write_whole
-from robustbench_kd.core.paths import cache, shipped
+from robustbench_kd.core.io import EVIDENCE_LIMIT, RECORD_LIMIT, read_bytes, write_whole
+from robustbench_kd.core.json_document import read_json
+from robustbench_kd.core.paths import cache, is_shipped, shipped
 from robustbench_kd.core.registry import Entry, board_of, entries
 from robustbench_kd.results.parsing import parse_body
 from robustbench_kd.results.record import Json, Record
@@ -36,7 +37,13 @@ def record_name(record: Record) -> str:
 
 
 def record_path(record: Record, folder: Path) -> Path:
-    """Where a record lies in a folder of records."""
+    """Where a record lies in a folder of records.
+
+    Raises:
+        BadRecord: where its leaderboard's name would lead out of the folder.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", record.board):
+        raise BadRecord(f"{record.board!r} is no name of a leaderboard: it may leave {folder}")
     return folder / record.board / f"{record_name(record)}.json"
 
 
@@ -80,8 +87,8 @@ def read_body(path: Path) -> Json:
         BadRecord: where it holds none.
     """
     try:
-        body = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as why:
+        body = read_json(read_bytes(path, RECORD_LIMIT, links=is_shipped(path)))
+    except ValueError as why:
         raise BadRecord(f"{path} is no record: {why}") from why
     if not isinstance(body, dict):
         raise BadRecord(f"{path} is no record: it holds a {type(body).__name__}")
@@ -100,7 +107,7 @@ def read_evidence(record: Record, path: Path) -> bytes:
     inputs = find_evidence(record, path)
     if inputs is None:
         raise BadRecord(f"{path} lacks its evidence, which should lie in {current.name} beside it")
-    raw = read_bytes(inputs)
+    raw = read_bytes(inputs, EVIDENCE_LIMIT, links=is_shipped(inputs))
     if hashlib.sha256(raw).hexdigest() != record.evidence["sha256"]:
         raise BadRecord(f"{inputs} is not the evidence that {path} was made with")
     return raw

@@ -486,3 +486,25 @@ def test_the_public_surface_is_all_there() -> None:
     assert set(robustbench_kd.__all__) <= set(dir(robustbench_kd))
     with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
         robustbench_kd.evaluat  # noqa: B018
+
+
+def test_an_internal_error_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash exited with 1 once, the code of a loss beyond the margin."""
+
+    def crash(name: str) -> None:
+        raise TypeError("\x1b[31mred")
+
+    monkeypatch.setattr(registry, "board_of", crash)
+    ran = CliRunner().invoke(main, ["leaderboard", "fashion-linf"])
+    assert ran.exit_code == 7
+    assert "internal error: TypeError: \\x1b[31mred; please report it" in ran.stderr
+    monkeypatch.setenv("ROBUSTBENCH_KD_DEBUG", "1")
+    with pytest.raises(TypeError):
+        CliRunner().invoke(main, ["leaderboard", "fashion-linf"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("name", ["a\n::stop-commands::x", "\x1b[2J", "", "x" * 201])
+def test_a_name_is_one_line(name: str) -> None:
+    nn = pytest.importorskip("torch.nn")
+    with pytest.raises(BadSetting, match="a name is one line of 1 to 200 characters"):
+        robustbench_kd.evaluate(nn.Flatten(), board="digits-linf", name=name)

@@ -139,4 +139,4 @@ def test_a_file_of_the_longest_name_can_be_written(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadRecord, match=r"cannot read .*nowhere: No such file"):
-        read_bytes(tmp_path / "nowhere")
+        read_bytes(tmp_path / "nowhere", 10)

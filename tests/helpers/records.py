@@ -6,6 +6,7 @@ Every field of a record can be given by keyword. Dictionaries are merged into th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 PANEL = ("clean", "fgsm", "pgd:steps=20", "carlini-wagner-linf", "autoattack:version=fast")
+NOTHING = hashlib.sha256(b"").hexdigest()  # of evidence without a byte
 INELIGIBLE = 10  # test inputs of a backdoor's own target class, the last ones
 TEACHER = "teacher-clean"
 
@@ -106,6 +108,7 @@ def evasion_record(
         "data": {"dataset_digest": "e", "examples": "x", "ids": "i", "count": size, "classes": 10},
         "threat": {"capability": "test_data", "norm": "linf", "eps": 0.1},
         "poison": {},
+        "evidence": {"sha256": NOTHING, "bytes": 0, "rows": 0},
         "models": {
             "student": model_of(weights or digest([label, seed]))
             | {"parameters": 61_234, "macs": 1_500_000, "user_model": False},

@@ -19,7 +19,7 @@ from records import (
 from robustbench_kd.cli.main import main
 from robustbench_kd.core.registry import board_of
 from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
-from robustbench_kd.reports.formats.dataframe import lines
+from robustbench_kd.reports.formats.dataframe import as_csv, lines
 from robustbench_kd.reports.formats.every_eval_ever import evaluation
 from robustbench_kd.reports.formats.model_card import as_yaml, model_index
 from robustbench_kd.reports.leaderboard import Ranking, RankingRow, rank
@@ -197,3 +197,9 @@ def test_parquet_holds_the_columns_of_the_csv_with_their_types() -> None:
     assert list(frame["defense"]) == ["ard", NASTY]
     assert frame["model_macs"].dtype == "Int64"
     assert frame["robust-accuracy_low"].dtype == "float64"
+
+
+@pytest.mark.parametrize("sign", list("=+-@\t"))
+def test_a_cell_is_no_formula_of_a_spreadsheet(sign: str) -> None:
+    table = as_csv(rank(FASHION_LINF, [evasion_record(f"{sign}HYPERLINK(1)", 600)]))
+    assert f"\n'{sign}HYPERLINK(1)," in table

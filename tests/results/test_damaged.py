@@ -59,7 +59,7 @@ DAMAGE: dict[str, tuple[object, str]] = {
     ),
     "without a control": (
         forged(GOOD, lambda body: (body["panel"].remove(CLEAN), body["attacks"].pop(CLEAN))),
-        "lacks the control",
+        'panel lacks "clean"',
     ),
     "not a number": (json.dumps(GOOD).replace(": 1.5", ": NaN"), "is no record"),
     "a copy": (GOOD, "is a copy of good.json"),

@@ -238,10 +238,10 @@ FORGERIES: list[tuple[str, Callable[[Json], Any], str]] = [
     ("record-1", lambda body: body["cells"][1].update(right=1), "its bits do not"),
     ("record-1", lambda body: body["cells"][1].update(count=499), "here"),
     ("record-1", lambda body: body["cells"][1].update(seed=1), "another seed"),
-    ("record-1", lambda body: body["cells"].pop(0), "worst case|lacks the control"),
+    ("record-1", lambda body: body["cells"].pop(0), 'worst case|panel lacks "clean"'),
     ("record-1", lambda body: body["model"].pop("macs"), "macs"),
     ("planted-1", lambda body: body.update(wins=2), "eligible"),
-    ("planted-1", lambda body: body["subjects"].pop("student"), "about no student"),
+    ("planted-1", lambda body: body["subjects"].pop("student"), "lacks the student of its models"),
     ("planted-1", lambda body: body["subjects"]["control"].update(true="gA==", won="gA=="), "both"),
     ("planted-1", lambda body: body.update(door="window"), "window"),
     (

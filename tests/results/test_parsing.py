@@ -70,24 +70,24 @@ def test_a_negative_number_of_passes_is_refused(part: str, name: str) -> None:
     def change(body: Json) -> None:
         body[part]["fgsm"]["passes"][name] = -1
 
-    with pytest.raises(BadRecord, match="negative number of passes"):
+    with pytest.raises(BadRecord, match=f"{part}.fgsm.passes.{name} must be of minimum 0"):
         parse_body(forged(record().json(), change), "here")
 
 
 EVASION: dict[str, tuple[Change, str]] = {
     "an unknown field": (lambda body: body.update(colour="red"), "colour"),
     "no threat": (lambda body: body.pop("threat"), "threat"),
-    "no panel": (lambda body: body.update(panel=[]), "panel and attacks"),
+    "no panel": (lambda body: body.update(panel=[]), "panel must be of minItems 1"),
     "an attack beside the panel": (lambda body: body["panel"].remove("fgsm"), "panel and attacks"),
-    "an attack twice": (lambda body: body["panel"].append("fgsm"), "panel and attacks"),
+    "an attack twice": (lambda body: body["panel"].append("fgsm"), "panel must be of uniqueItems"),
     "an attack without a result": (lambda body: body["attacks"].pop("fgsm"), "fgsm"),
     "another number of examples": (lambda body: body["data"].update(count=13), "another number"),
     "no data digest": (lambda body: body["data"].pop("examples"), "lacks the examples of its data"),
     "no name": (lambda body: body["defense"].pop("name"), "lacks the name of its defense"),
-    "no eps": (lambda body: body["threat"].pop("eps"), "the norm or the eps"),
+    "no eps": (lambda body: body["threat"].pop("eps"), "lacks the eps of its threat"),
     "no weights": (
         lambda body: body["models"]["student"].pop("weights"),
-        "lacks the weights of its student",
+        "lacks the weights of its models.student",
     ),
     "an unknown setting of a result": (
         lambda body: body["attacks"]["fgsm"].update(verdict=1),
@@ -95,11 +95,11 @@ EVASION: dict[str, tuple[Change, str]] = {
     ),
     "a column of text": (
         lambda body: body["attacks"]["fgsm"]["columns"]["student"].update(correct=["a"] * 12),
-        "something else than bits or numbers",
+        "correct must be of type",
     ),
     "a column of flags": (
         lambda body: body["attacks"]["fgsm"]["columns"]["student"].update(correct=[True] * 12),
-        "something else than bits or numbers",
+        "correct must be of type",
     ),
     "bits with a comment": (
         lambda body: body["attacks"]["fgsm"]["columns"]["student"]["correct"].update(note=""),
@@ -126,12 +126,12 @@ def without_clean(body: Json) -> None:
 
 
 def test_a_record_without_a_control_is_refused() -> None:
-    with pytest.raises(BadRecord, match="lacks the control"):
+    with pytest.raises(BadRecord, match='panel lacks "clean"'):
         parse_body(forged(record().json(), without_clean), "here")
 
 
 def test_a_record_about_no_student_is_refused() -> None:
-    with pytest.raises(BadRecord, match="about no student"):
+    with pytest.raises(BadRecord, match="lacks the student of its models"):
         parse_body(forged(record().json(), lambda body: body["models"].pop("student")), "here")
 
 
@@ -189,7 +189,7 @@ CANARIES: dict[str, tuple[Change, str]] = {
     ),
     "ranks as bits": (
         lambda body: columns(body, "canary-exposure")["student"].update(rank=bits(3, 3).json()),
-        "where ranks were expected",
+        "rank must be of type",
     ),
     "fewer ranks": (
         lambda body: columns(body, "canary-exposure")["student"].update(rank=[1, 2]),

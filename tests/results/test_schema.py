@@ -25,7 +25,7 @@ from robustbench_kd.results.record import SCHEMA, AttackResult, Bits, Json, Reco
 from robustbench_kd.results.store import read_record
 
 TEXT = files("robustbench_kd.results").joinpath("record.schema.json").read_text("utf-8")
-VALIDATOR = jsonschema.Draft202012Validator(json.loads(TEXT))
+VALIDATOR = jsonschema.Draft7Validator(json.loads(TEXT))
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("*.json"))
 
 

@@ -17,7 +17,7 @@ from records import backdoor_record, canary_record, evasion_record
 from robustbench_kd.core.errors import BadRecord, BadSetting, MissingData, SaveFailed, UnknownName
 from robustbench_kd.core.paths import shipped
 from robustbench_kd.results import store
-from robustbench_kd.results.record import Record
+from robustbench_kd.results.record import Record, digest
 from robustbench_kd.results.store import (
     evidence_path,
     inventory,
@@ -225,12 +225,48 @@ def test_a_record_in_a_folder_of_another_leaderboard_is_refused(tmp_path: Path) 
 def test_a_record_and_its_migrated_copy_are_copies(tmp_path: Path) -> None:
     old = tmp_path / "old.json"
     shutil.copy(FIXTURES / "record-1.json", old)
-    new = save_record(replace(read_record(old), evidence={}), b"", tmp_path)
+    new = save_record(replace(read_record(old), compute={}), EVIDENCE, tmp_path)
     assert len(inventory([old, new]).records) == 2
     new = save_record(read_record(old), EVIDENCE, tmp_path)
     stock = inventory([old, new])
     assert list(stock.records) == [old]
     assert stock.refused == (f"{new} is a copy of {old}; remove one of them",)
+
+
+@pytest.mark.parametrize("board", ["../x", "/tmp/x", "..", "a/b", "a\\b", "", ".hidden", "a\n"])
+def test_no_record_leads_out_of_its_folder(tmp_path: Path, board: str) -> None:
+    with pytest.raises(BadRecord, match="is no name of a leaderboard"):
+        save_record(replace(record("ard"), board=board), EVIDENCE, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"board": "../x"},
+        {"board": "/etc"},
+        {"seed": "../../x"},
+        {"seed": -1},
+        {"limit": 2.5},
+        {"defense": {"name": {"a": 1}, "label": "ard"}},
+        {"defense": {"name": "ard", "label": "ard\n::stop-commands::x"}},
+        {"defense": {"name": "ard", "label": "\x1b[2J"}},
+        {"threat": {"capability": "test_data", "norm": "linf", "eps": -0.1}},
+        {"threat": {"capability": "test_data", "norm": "linf", "eps": "NaN"}},
+        {"sanity_checks": {"gap": 10**400}},
+        {"warnings": ["a", "a"]},
+    ],
+    ids=str,
+)
+def test_a_record_with_such_a_field_is_refused_however_well_it_is_sealed(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = save_record(record("ard"), EVIDENCE, tmp_path)
+    body = json.loads(path.read_text()) | change
+    del body["id"]
+    path.write_text(json.dumps({**body, "id": digest(body)}))
+    with pytest.raises(BadRecord, match="is no record: "):
+        read_record(path)
 
 
 # ------------------------------------------------------------------------------------------ look-up

@@ -182,7 +182,18 @@ def lines(ranking: Ranking) -> list[Json]:
 
 def csv_of(rows: Sequence[Json]) -> str:
     """Plain values as lines; what is nested becomes columns of its own."""
-    return frame_of(rows).to_csv(index=False, lineterminator="\n")
+    return frame_of([_neutral(row) for row in rows]).to_csv(index=False, lineterminator="\n")
+
+
+def _neutral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {neutral(name): _neutral(part) for name, part in value.items()}
+    return neutral(value) if isinstance(value, str) else value
+
+
+def neutral(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def frame_of(rows: Sequence[Json]) -> pd.DataFrame:
