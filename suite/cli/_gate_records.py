@@ -143,7 +143,8 @@ def _stored(shot: Snapshot, folders: Sequence[Path]) -> Path | None:
                 record = read_record(path)
                 inputs = evidence_path(record, path)
                 # Records were written anew under another schema, and thereby got other claims.
-                same = replace(snapshot(record), claim=shot.claim) == shot
+                candidate = snapshot(record)
+                same = replace(candidate, claim=shot.claim, user_model=shot.user_model) == shot
             except (BadRecord, NotComparable):
                 continue
             if same and inputs is not None and inputs.exists():

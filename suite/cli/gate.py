@@ -45,6 +45,7 @@ Exit codes; the highest that applies:
   4  not comparable: no baseline, a student vanished or is new, other data or attacks
   5  nothing to compare
   6  a report could not be written
+  7  internal error: no verdict
   130  interrupted
 """
 

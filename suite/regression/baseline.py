@@ -97,6 +97,8 @@ def written(baseline: Baseline) -> str:
 
 def _lines(shot: Snapshot) -> str:
     about = {name: value for name, value in vars(shot).items() if name != "endpoints"}
+    if not shot.user_model:
+        del about["user_model"]
     endpoints = ",\n".join(
         f"   {canonical(name)}: {canonical(_plain(endpoint))}"
         for name, endpoint in shot.endpoints.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from robustbench_kd.core.errors import NotComparable
@@ -23,13 +23,18 @@ Replayer = Callable[[Snapshot, Snapshot], CrossReplay | str]
 
 @dataclass(frozen=True)
 class StudentPair:
-    """A student before and after; where there is only one of the two, ``missing`` says why."""
+    """A student before and after; where there is only one of the two, ``missing`` says why.
+
+    Attributes:
+        note: what is remarkable about the new run.
+    """
 
     entry: str
     against: str
     old: Snapshot | None
     new: Snapshot | None
     missing: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,14 @@ def pairs(
     """Every student of the baseline beside its new run, and every new run that it lacks.
 
     A single student is paired with a single new run whatever their labels, since what changed may
-    be how the defense is typed. An anchor that is the previous baseline is not tested twice.
+    be how the defense is typed. An anchor that is the previous baseline is not tested twice. Where
+    several new runs are about one student each is tested, so that the worst one counts: whichever
+    of them is the newest, or has the last name, may be the one that hides a loss.
     """
-    known = {shot.name: shot for shot in news}
+    known: dict[str, list[Snapshot]] = {}
+    for shot in news:
+        if shot not in known.setdefault(shot.name, []):
+            known[shot.name].append(shot)
     if len(known) == len(baseline.previous) == 1:
         known = dict(zip(baseline.previous, known.values(), strict=True))
     olds = {"previous": baseline.previous, "anchor": baseline.anchor}
@@ -88,12 +98,26 @@ def pairs(
         for name, old in olds[part].items():
             if part == "anchor" and len(parts) == 2 and baseline.previous.get(name) == old:
                 continue
-            missing = "" if name in known else f"no record is about {name} of the baseline"
-            yield StudentPair(name, part, old, known.get(name), missing)
-    for name, new in known.items():
+            if name not in known:
+                missing = f"no record is about {name} of the baseline"
+                yield StudentPair(name, part, old, None, missing)
+            for entry, new, note in _runs(name, known.get(name, [])):
+                yield StudentPair(entry, part, old, new, note=note)
+    for name, shots in known.items():
         if all(name not in olds[part] for part in parts):
             missing = f"{name} is not in the baseline; accept it: robustbench-kd baseline update"
-            yield StudentPair(name, parts[0], None, new, missing)
+            for entry, new, note in _runs(name, shots):
+                yield StudentPair(entry, parts[0], None, new, missing, note)
+
+
+def _runs(name: str, shots: Sequence[Snapshot]) -> Iterator[tuple[str, Snapshot, str]]:
+    """Each run under a name of its own, and how many there are."""
+    if len(shots) == 1:
+        yield name, shots[0], ""
+        return
+    note = f"{len(shots)} records are about {name}; each is tested, and the worst one counts"
+    for shot in shots:
+        yield f"{name} ({shot.claim[:12]})", shot, note
 
 
 def endpoint_pairs(
@@ -111,7 +135,12 @@ def endpoint_pairs(
         known = new or old
         name = known.primary_name if known else "primary"
         yield EndpointPair(
-            pair.entry, pair.against, "primary", name, fixed="not-comparable", notes=(reason,)
+            pair.entry,
+            pair.against,
+            "primary",
+            name,
+            fixed="not-comparable",
+            notes=tuple(filter(None, (reason, pair.note))),
         )
         return
     yield _primary(pair, old, new, rules, replayer)
@@ -133,12 +162,20 @@ def _primary(
     )
     result = replayer(old, new) if replayer else None
     replay = result if isinstance(result, CrossReplay) else None
-    notes = [result] if isinstance(result, str) else []
-    if old.weights == new.weights:
+    notes = [pair.note] if pair.note else []
+    notes += [result] if isinstance(result, str) else []
+    same_weights = old.weights == new.weights
+    if same_weights and (old.user_model or new.user_model):
+        # Weights do not tell the code of somebody's network: a loss may be the network's own.
+        notes += _same_weights(end, "the weights are the same, so its code differs, or the attack")
+        weaker = _weaker(replay.missed) if replay else _better(end)
+        verdict: Verdict | None = "ok" if old.primary == new.primary else None
+        end = replace(end, fixed="attack-weakened" if weaker else verdict, replay=replay)
+    elif same_weights:
         # An example that was broken once is broken: the same weights are as robust as both runs
         # together say.
         weaker = _weaker(replay.missed) if replay else _better(end)
-        notes += _same_weights(end)
+        notes += _same_weights(end, "the weights are the same, so what differs is the attack")
         end = replace(end, fixed="attack-weakened" if weaker else "ok", replay=replay)
     elif replay is not None:
         notes.append(_replayed(replay, end.counts))
@@ -170,7 +207,7 @@ def _better(pair: EndpointPair) -> bool:
     return mean_loss_p(tuple(-loss for loss in pair.losses)) <= WEAKER
 
 
-def _same_weights(pair: EndpointPair) -> list[str]:
+def _same_weights(pair: EndpointPair, why: str) -> list[str]:
     """What differs though the weights do not."""
     if pair.of_bits:
         lost, won = pair.counts
@@ -179,8 +216,7 @@ def _same_weights(pair: EndpointPair) -> list[str]:
         lost = sum(loss > 0 for loss in pair.losses)
         won = sum(loss < 0 for loss in pair.losses)
         what = f"{lost} samples are worse and {won} are better"
-    same = f"the weights are the same, so what differs is the attack: {what}"
-    return [same] if lost or won else []
+    return [f"{why}: {what}"] if lost or won else []
 
 
 def _replayed(replay: CrossReplay, counts: tuple[int, int]) -> str:

@@ -28,6 +28,7 @@ class Snapshot:
             attacks share one training set.
         threat: the norm and radius of attacks on test data, or else what the adversary controls.
         endpoints: by name: of the metric, or of the attack.
+        user_model: whether somebody brought the network, whose weights do not tell its code.
     """
 
     board: str
@@ -41,6 +42,7 @@ class Snapshot:
     weights: str
     claim: str
     endpoints: Mapping[str, Endpoint]
+    user_model: bool = False
 
     @property
     def name(self) -> str:
@@ -102,6 +104,7 @@ def snapshot(record: Record) -> Snapshot:
         ids=record.data.get("ids") or "",
         examples=record.data["examples"],
         weights=record.student["weights"],
+        user_model=bool(record.student.get("user_model")),
         claim=record.claim,
         endpoints={**_primary(record), **_utility(record), **_attacks(record)},
     )

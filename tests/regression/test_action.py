@@ -94,11 +94,15 @@ def test_a_users_network_is_attacked_with_the_options_that_were_given(tmp_path: 
     )
     assert ran.returncode == 0, ran.stderr
     evaluate, gate = ran.stdout.splitlines()
-    assert evaluate == (
-        "[evaluate][--board][digits-linf][--out][r/records][--model][a.b:c; touch harm]"
-        "[--limit][50][--attack][fgsm][--attack][pgd:steps=5]"
+    before, fresh, after = re.split(r"\[--out\]\[([^]]+)\]", evaluate)
+    assert before == "[evaluate][--board][digits-linf]"
+    assert after == (
+        "[--model][a.b:c; touch harm][--limit][50][--attack][fgsm][--attack][pgd:steps=5]"
     )
-    assert gate.startswith("[gate][r/records][--baseline][b][--board][digits-linf]")
+    # An empty folder outside of the checkout: records in the pull request are not gated.
+    assert not Path(fresh).is_relative_to(tmp_path)
+    assert list(Path(fresh).iterdir()) == []
+    assert gate.startswith(f"[gate][{fresh}][--baseline][b][--board][digits-linf]")
     assert gate.endswith("[--github]")
     assert not (tmp_path / "harm").exists()
 
