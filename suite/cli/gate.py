@@ -149,8 +149,10 @@ def gating(
     NEW are paths of records, folders, or labels on the board; without, the newest record on this
     machine of every student in the baseline. The primary endpoint is the metric that the
     leaderboard ranks by: robust accuracy, attack success, exposure. Bits are tested by McNemar's
-    test, numbers by a sign-flip test, one-sided; a loss within the margin passes. All students are
-    tested together, so that more of them raise no more false alarms.
+    test, numbers by a sign-flip test, one-sided. A loss beyond chance
+    fails unless it is certainly smaller than the margin; with --strict-margin it fails only where
+    it certainly exceeds it. All students are tested together, so that more of them raise no more
+    false alarms.
     """
     rules = rules_of(options["alpha"], options["margin"], options["test"], options["strict_margin"])
     reports = [_out(text) for text in outs]

@@ -119,7 +119,8 @@ def gate(
     Raises:
         NothingEvaluated: where there is nothing to test.
     """
-    ends = [end for pair in pairs for end in endpoint_pairs(pair, rules, replayer)]
+    family = list(pairs)
+    ends = [end for pair in family for end in endpoint_pairs(pair, rules, replayer, len(family))]
     if not ends:
         raise NothingEvaluated("there is nothing to test: neither baseline nor record holds any")
     findings = [

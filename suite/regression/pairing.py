@@ -16,7 +16,7 @@ from robustbench_kd.regression.endpoints import Endpoint, Role
 from robustbench_kd.regression.snapshot import Snapshot
 from robustbench_kd.results.record import Bits
 
-WEAKER = 0.01  # the level at which one side's misses show a weaker attack
+WEAKER = 0.01  # the level, of all students together, at which misses show a weaker attack
 OTHER_SEED = "trained with another seed: the verdict is about these two networks, not their method"
 Replayer = Callable[[Snapshot, Snapshot], CrossReplay | str]
 
@@ -121,9 +121,14 @@ def _runs(name: str, shots: Sequence[Snapshot]) -> Iterator[tuple[str, Snapshot,
 
 
 def endpoint_pairs(
-    pair: StudentPair, rules: Rules, replayer: Replayer | None = None
+    pair: StudentPair, rules: Rules, replayer: Replayer | None = None, students: int = 1
 ) -> Iterator[EndpointPair]:
-    """The endpoints of a pair: the primary one, utility, and each attack of a panel."""
+    """The endpoints of a pair: the primary one, utility, and each attack of a panel.
+
+    Args:
+        students: how many pairs are tested together; the level of a weaker attack is shared among
+            them (Bonferroni), so that more students raise no more false alarms.
+    """
     old, new = pair.old, pair.new
     reason = pair.missing
     if old is not None and new is not None:
@@ -143,7 +148,7 @@ def endpoint_pairs(
             notes=tuple(filter(None, (reason, pair.note))),
         )
         return
-    yield _primary(pair, old, new, rules, replayer)
+    yield _primary(pair, old, new, rules, replayer, WEAKER / students)
     attacks = [name for name, end in old.endpoints.items() if end.role == "attack"]
     for name, before in old.endpoints.items():
         # A single attack of a panel is the primary endpoint.
@@ -154,7 +159,12 @@ def endpoint_pairs(
 
 
 def _primary(
-    pair: StudentPair, old: Snapshot, new: Snapshot, rules: Rules, replayer: Replayer | None
+    pair: StudentPair,
+    old: Snapshot,
+    new: Snapshot,
+    rules: Rules,
+    replayer: Replayer | None,
+    level: float,
 ) -> EndpointPair:
     margin = rules.margin_of(new.primary)
     end = EndpointPair(
@@ -168,13 +178,13 @@ def _primary(
     if same_weights and (old.user_model or new.user_model):
         # Weights do not tell the code of somebody's network: a loss may be the network's own.
         notes += _same_weights(end, "the weights are the same, so its code differs, or the attack")
-        weaker = _weaker(replay.missed) if replay else _better(end)
+        weaker = _weaker(replay.missed, level) if replay else _better(end, level)
         verdict: Verdict | None = "ok" if old.primary == new.primary else None
         end = replace(end, fixed="attack-weakened" if weaker else verdict, replay=replay)
     elif same_weights:
         # An example that was broken once is broken: the same weights are as robust as both runs
         # together say.
-        weaker = _weaker(replay.missed) if replay else _better(end)
+        weaker = _weaker(replay.missed, level) if replay else _better(end, level)
         notes += _same_weights(end, "the weights are the same, so what differs is the attack")
         end = replace(end, fixed="attack-weakened" if weaker else "ok", replay=replay)
     elif replay is not None:
@@ -183,7 +193,7 @@ def _primary(
             end,
             before=old.primary.with_favourable(list(replay.old)),
             after=new.primary.with_favourable(list(replay.new)),
-            fixed="attack-weakened" if _weaker(replay.missed) else None,
+            fixed="attack-weakened" if _weaker(replay.missed, level) else None,
             replay=replay,
         )
     if old.weights != new.weights and old.seed != new.seed:
@@ -191,20 +201,20 @@ def _primary(
     return replace(end, notes=tuple(notes))
 
 
-def _weaker(missed: tuple[int, int]) -> bool:
+def _weaker(missed: tuple[int, int], level: float) -> bool:
     """Whether the new side misses more than the old one, by more than chance.
 
     Each panel is held to what broke the other side's network, so that attacks of the same strength
     miss as much on either side.
     """
-    return mcnemar_midp(missed[1], missed[0]) <= WEAKER
+    return mcnemar_midp(missed[1], missed[0]) <= level
 
 
-def _better(pair: EndpointPair) -> bool:
+def _better(pair: EndpointPair, level: float) -> bool:
     """Whether the new side is better by more than chance."""
     if pair.of_bits:
-        return _weaker(pair.counts)
-    return mean_loss_p(tuple(-loss for loss in pair.losses)) <= WEAKER
+        return _weaker(pair.counts, level)
+    return mean_loss_p(tuple(-loss for loss in pair.losses)) <= level
 
 
 def _same_weights(pair: EndpointPair, why: str) -> list[str]:

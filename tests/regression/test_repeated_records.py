@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gates import flags_after, gate_on, run, save, shot
 
@@ -65,3 +68,29 @@ def test_other_code_over_the_same_weights_is_another_network() -> None:
 def test_the_same_network_of_somebody_passes_and_a_weaker_attack_is_seen() -> None:
     assert gate_on(own(0), own(0)).verdict == "ok"
     assert gate_on(own(0, 60), own(0)).verdict == "attack-weakened"
+
+
+@cache
+def unlabelled(lost: int, won: int) -> Snapshot:
+    return shot(lost, won)
+
+
+@pytest.mark.parametrize(("students", "runs"), [(1, 200), (10, 60), (48, 40)])
+def test_luck_of_the_attack_raises_no_more_alarms_with_more_students(
+    students: int, runs: int
+) -> None:
+    """The same weights under attacks of equal strength: at most 5 % of gates fail.
+
+    With a level of 1 % for each student, 30 % of gates over 48 students failed.
+    """
+    rng = np.random.default_rng(students)
+    alarms = 0
+    for _ in range(runs):
+        ends = []
+        for n in range(students):
+            lost, won = rng.poisson(10, 2).tolist()
+            names = {"label": f"s{n}", "weights": "same"}
+            ends.append([replace(unlabelled(*end), **names) for end in ((0, 0), (lost, won))])
+        olds, news = zip(*ends, strict=True)
+        alarms += gate(pairs(accepted(olds, "x"), news), Rules()).code
+    assert alarms / runs <= 0.05
