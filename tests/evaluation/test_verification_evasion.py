@@ -229,7 +229,7 @@ CLAIMS: list[tuple[tuple[str, ...], object, str]] = [
     (("attacks", "fgsm", "scorer"), "ranking", "claims other settings than fgsm has"),
     (("threat", "eps"), 0.0001, "claims other settings than fgsm has"),
     (("threat", "norm"), "l2", "claims another defense, threat or scenario"),
-    (("poison",), {"count": 7}, "claims another poison than its attacks insert"),
+    (("poison",), {"count": 7}, "is no record: poison must be of dependencies"),
     (("data", "examples"), "0" * 64, "about other test data than those here"),
     (("data", "ids"), "0" * 64, "about other test data than those here"),
     (("evidence", "sha256"), "0" * 64, "lacks its evidence"),

@@ -21,7 +21,8 @@ from robustbench_kd.results.store import load_records
 COUNT = 10_000
 SEEDS = 4  # of each student, so that there are 2,500 rows
 LIKE = evasion_record()
-SECONDS, MEGABYTES = 5.0, 500.0
+# Each record is checked against the JSON Schema, which takes half a millisecond.
+SECONDS, MEGABYTES = 8.0, 500.0
 RANK = """
 import json, pathlib, re, sys, time
 from robustbench_kd.leaderboards.fashion_linf import FASHION_LINF
@@ -58,7 +59,7 @@ def random_record(number: int, dice: random.Random) -> Record:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_ten_thousand_records_are_ranked_in_five_seconds_and_five_hundred_megabytes(
+def test_ten_thousand_records_are_ranked_in_eight_seconds_and_five_hundred_megabytes(
     tmp_path: Path,
 ) -> None:
     """CPU time, so that a busy machine is not held against it, and the peak of the whole process.

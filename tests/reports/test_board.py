@@ -253,7 +253,7 @@ def test_another_network_of_the_same_name_and_seed_has_a_row_of_its_own_marked_y
     other = evasion_record("a", 700, weights="abcdef0123")
     ranking = rank_with(FASHION_LINF, [evasion_record("a", 500)], [other])
     assert [(row.label, row.local) for row in ranking.rows] == [("a", True), ("a", False)]
-    two = rank(FASHION_LINF, [], [other, evasion_record("a", 600, weights="fedcba")])
+    two = rank(FASHION_LINF, [], [other, evasion_record("a", 600, weights="fedcba" + 58 * "0")])
     assert labels(two) == ["a", "a #fedcba"]
 
 
